@@ -1,0 +1,1 @@
+"""GitHub workflow dispatch and secrets through the gh command line tool."""
