@@ -1,0 +1,242 @@
+"""A claim: one attempt of one job, held by one worker until a deadline that heartbeats extend."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, NoReturn
+
+from gha_queue import _endings
+from gha_queue._errors import InvalidResultError, LeaseLostError, StoreUnavailableError
+from gha_queue._records import (
+    PAYLOAD_LIMIT,
+    Job,
+    Json,
+    Outcome,
+    OutcomeKind,
+    Settings,
+    claim_fields,
+    json_size,
+    outcome_from,
+    token_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gha_queue._calls import Calls
+    from gha_queue._keys import Attempt
+
+# The share of a lease that a holder leaves unused, so that its work is dead before others judge.
+MARGIN = 0.25
+
+
+def deadline_after(sent: float, settings: Settings) -> float:
+    """Return until when work may run if the last confirmed sign of life was sent at `sent`."""
+    return sent + settings.lease * (1 - MARGIN)
+
+
+class Claim:
+    """The right to run one attempt until `deadline`, on this machine's monotonic clock in seconds.
+
+    The attempt number is the fencing token: hand it to the job, and let what the job writes carry
+    it. A claim does not stop the work: the holder must, when `lost` is set or the deadline passes.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        attempt: Attempt,
+        worker: str,
+        *,
+        token: str,
+        sent: float,
+        settings: Settings,
+        calls: Calls,
+        beats: Calls,
+    ) -> None:
+        self.job = job
+        self.worker = worker
+        self.deadline = deadline_after(sent, settings)
+        self.lost = threading.Event()
+        self._attempt = attempt
+        self._token = token
+        self._settings = settings
+        self._calls = calls
+        self._beats = beats
+        self._beat = 0
+        self._taken: Outcome | None = None
+        self._settled: Outcome | None = None
+        # One token for the claim's whole ending: asking again after a lost answer is one request.
+        self._ending = calls.runtime.token()
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt, from 1."""
+        return self._attempt.number
+
+    @property
+    def payload(self) -> Json:
+        """The job's payload."""
+        return self.job.payload
+
+    @property
+    def taken(self) -> Outcome | None:
+        """The outcome by which others ended this attempt, None if that has not been seen."""
+        return self._taken
+
+    @property
+    def cancelled(self) -> Outcome | None:
+        """The outcome by which the job was cancelled under its holder, None if it was not."""
+        taken = self._taken
+        return taken if taken is not None and taken.kind is OutcomeKind.CANCELLED else None
+
+    def __repr__(self) -> str:
+        return f"<Claim {self.job.id!r} attempt {self.attempt} by {self.worker!r}>"
+
+    def heartbeat(self) -> None:
+        """Extend the deadline. Costs 1 PUT and 1 GET, each sent once.
+
+        Raises LeaseLostError when the deadline has passed or the attempt has ended, and
+        StoreUnavailableError when it could not be sent: then the old deadline holds, try again.
+        """
+        if self._settled is not None:
+            return
+        sent = self._calls.runtime.monotonic()
+        if sent >= self.deadline:
+            self.lost.set()
+            raise LeaseLostError(self.job.id, self.attempt, None)
+        self._beat += 1
+        fields = {**claim_fields(self.worker, self._beat), "token": self._token}
+        self._beats.write(self._attempt.claim_key, fields)
+        body = self._beats.read(self._attempt.outcome_key).body
+        if body is None:
+            self.deadline = deadline_after(sent, self._settings)
+            return
+        outcome = outcome_from(self._attempt.outcome_key, body)
+        # The write above may have brought back a claim that was wrapped up already.
+        with contextlib.suppress(StoreUnavailableError):
+            _endings.wrap_up(self._beats, self.job, outcome)
+        if token_of(body) != self._ending:
+            self._lose(outcome)
+        self._settled = outcome
+
+    @contextlib.contextmanager
+    def keep_alive(self, on_extended: Callable[[float], None] | None = None) -> Iterator[Claim]:
+        """Send heartbeats from a thread while the block runs.
+
+        `on_extended` is called from that thread with every new deadline and should return at
+        once; if it raises, the lease counts as lost. `lost` is set as soon as the attempt is known
+        to have ended or the deadline passes unconfirmed; a fault that passes before that is
+        survived. The block itself is not interrupted.
+        """
+        stop = threading.Event()
+        thread = threading.Thread(
+            target=self._beat_until,
+            args=(stop, on_extended),
+            name=f"heartbeat {self.job.id}.{self.attempt}",
+            daemon=True,
+        )
+        thread.start()
+        try:
+            yield self
+        finally:
+            stop.set()
+            thread.join()
+
+    def complete(self, result: Json = None) -> Outcome:
+        """End the attempt and the job as succeeded; `result` is JSON of at most 256 KiB.
+
+        Returns the outcome that stands; raises LeaseLostError if it is another than this. After
+        StoreUnavailableError the same call may be repeated. Costs 1 PUT and 1 DELETE, from
+        attempt 2 on also 1 GET.
+        """
+        return self._settle(OutcomeKind.SUCCEEDED, result=result)
+
+    def fail(self, error: Json, retry: bool = True, delay: float = 0.0) -> Outcome:
+        """End the attempt as failed; another follows after `delay` seconds if the budget allows.
+
+        `error` is JSON of at most 256 KiB. Otherwise like `complete`; with another attempt to
+        come it costs 1 PUT and 2 GET more.
+        """
+        return self._settle(OutcomeKind.FAILED, error=error, retry=retry, delay=delay)
+
+    def release(self, delay: float = 0.0) -> Outcome:
+        """Give the attempt back unused, for another to start after `delay` seconds.
+
+        Uses nothing of the budget. From the 20th release in a row on a job rests longer and
+        longer, to 60 seconds; the 100th counts as lost.
+        """
+        return self._settle(OutcomeKind.RELEASED, delay=delay)
+
+    def _settle(
+        self,
+        kind: OutcomeKind,
+        *,
+        result: Json = None,
+        error: Json = None,
+        retry: bool = True,
+        delay: float = 0.0,
+    ) -> Outcome:
+        _check(result)
+        _check(error)
+        settled = _endings.settle(
+            self._calls,
+            self.job,
+            self._attempt,
+            kind,
+            token=self._ending,
+            worker=self.worker,
+            result=result,
+            error=error,
+            retry=retry,
+            delay=delay,
+        )
+        outcome = settled.outcome
+        if not settled.won:
+            self._lose(outcome)
+        self._settled = outcome
+        too_often = kind is OutcomeKind.RELEASED and outcome.kind is OutcomeKind.LOST
+        if outcome.kind is not kind and not too_often:
+            raise LeaseLostError(self.job.id, self.attempt, outcome)
+        return outcome
+
+    def _lose(self, outcome: Outcome) -> NoReturn:
+        self._taken = outcome
+        self.lost.set()
+        raise LeaseLostError(self.job.id, self.attempt, outcome)
+
+    def _beat_until(
+        self, stop: threading.Event, on_extended: Callable[[float], None] | None
+    ) -> None:
+        runtime, interval = self._calls.runtime, self._settings.heartbeat
+        pause = interval
+        try:
+            while not stop.wait(max(0.0, min(pause, self.deadline - runtime.monotonic()))):
+                try:
+                    self.heartbeat()
+                except LeaseLostError:
+                    return
+                except StoreUnavailableError:
+                    pause = runtime.jitter(interval / 4)
+                    continue
+                if self._settled is not None:
+                    return
+                pause = interval
+                if on_extended is not None:
+                    on_extended(self.deadline)
+        finally:
+            if not stop.is_set() and self._settled is None:
+                self.lost.set()
+
+
+def _check(value: Json) -> None:
+    try:
+        size = json_size(value)
+    except ValueError as error:
+        raise InvalidResultError(f"a result or error must be JSON: {error}") from None
+    if size > PAYLOAD_LIMIT:
+        raise InvalidResultError(
+            f"a result or error has {size} bytes as JSON, the limit is {PAYLOAD_LIMIT}: store it "
+            f"elsewhere and give its address"
+        )

@@ -1,0 +1,218 @@
+"""Everything that this package raises on purpose.
+
+QueueError
+├── BucketError                 the place of the queue cannot be used as it is
+│   ├── AccessDeniedError
+│   ├── MissingBucketError
+│   ├── UnsafeStoreError        the store ignores the condition of a write
+│   ├── UnsupportedStoreError   the store answers that it lacks conditional writes
+│   └── WrongRegionError
+├── InvalidJobError             (ValueError) an id, payload or option that no job can have
+├── InvalidQueueError           (ValueError) a URL or setting that no queue can have
+├── InvalidResultError          (ValueError) a result or error that no outcome can hold
+├── InvalidWorkerError          (ValueError) a name or info that no worker can have
+├── JobNotFoundError            (LookupError)
+├── LeaseLostError              the attempt belongs to somebody else now, or has ended
+├── QueueClosedError
+├── QueueNotFoundError          (LookupError)
+├── RecordError                 a stored record that cannot be read
+├── SettingsMismatchError       the queue exists with another lease or heartbeat
+├── StoreRefusedError           the store refused a request for a reason of its own
+├── StoreUnavailableError       no usable answer after several tries
+│   └── EndpointUnreachableError    (BucketError) no answer at all
+└── WaitTimeoutError            (TimeoutError)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gha_queue._records import Outcome
+
+_SAFE_STORES = "AWS S3, Cloudflare R2, Tigris, Scaleway, OVHcloud or MinIO"
+
+
+class QueueError(Exception):
+    """The base of every error of this package."""
+
+
+class BucketError(QueueError):
+    """The place of the queue cannot be used as it is."""
+
+
+class AccessDeniedError(BucketError):
+    """The store refused the credentials, or there are none."""
+
+    def __init__(self, place: str, code: str) -> None:
+        super().__init__(
+            f"access to {place} was refused ({code}): check the AWS credentials, and that they "
+            f"may list the bucket and get, put and delete its objects"
+        )
+        self.place = place
+        self.code = code
+
+
+class MissingBucketError(BucketError):
+    """The bucket does not exist."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"there is no bucket at {place}: create it, or correct the bucket's name, the region "
+            f"or AWS_ENDPOINT_URL_S3"
+        )
+        self.place = place
+
+
+class WrongRegionError(BucketError):
+    """The bucket lives in another region than the client asks."""
+
+    def __init__(self, place: str, region: str | None) -> None:
+        where = f"in region {region}" if region else "in another region"
+        super().__init__(f"the bucket of {place} is {where}: set AWS_REGION to its region")
+        self.place = place
+        self.region = region
+
+
+class UnsafeStoreError(BucketError):
+    """The store accepts `If-None-Match: *` and ignores it, so that jobs would run twice."""
+
+    def __init__(self, place: str, finding: str) -> None:
+        super().__init__(
+            f"{place} ignores the condition of a write ({finding}), so two workers could own one "
+            f"job: use a store that honours If-None-Match, such as {_SAFE_STORES}, and a bucket "
+            f"without versioning on Ceph"
+        )
+        self.place = place
+        self.finding = finding
+
+
+class UnsupportedStoreError(BucketError):
+    """The store says that it has no conditional writes."""
+
+    def __init__(self, place: str, code: str) -> None:
+        super().__init__(
+            f"{place} has no conditional writes ({code}; Backblaze B2 and Aliyun OSS are known to "
+            f"lack If-None-Match): use a store that has them, such as {_SAFE_STORES}"
+        )
+        self.place = place
+        self.code = code
+
+
+class InvalidJobError(QueueError, ValueError):
+    """An id, payload or option that no job can have."""
+
+
+class InvalidQueueError(QueueError, ValueError):
+    """A URL or setting that no queue can have."""
+
+
+class InvalidResultError(QueueError, ValueError):
+    """A result or error that no outcome can hold."""
+
+
+class InvalidWorkerError(QueueError, ValueError):
+    """A name or info that no worker can have."""
+
+
+class JobNotFoundError(QueueError, LookupError):
+    """No job has this id."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"the queue has no job {job_id!r}: check the id, or put the job first")
+        self.job_id = job_id
+
+
+class LeaseLostError(QueueError):
+    """The attempt ended without its holder, or its deadline passed: stop the work.
+
+    `outcome` is the outcome that stands, None when only the deadline is known to have passed.
+    """
+
+    def __init__(self, job_id: str, attempt: int, outcome: Outcome | None) -> None:
+        how = f"it ended as {outcome.kind.value}" if outcome else "its deadline passed"
+        super().__init__(
+            f"the lease of job {job_id!r}, attempt {attempt}, is lost ({how}): stop its work and "
+            f"claim another job"
+        )
+        self.job_id = job_id
+        self.attempt = attempt
+        self.outcome = outcome
+
+
+class QueueClosedError(QueueError):
+    """The queue takes no more jobs."""
+
+    def __init__(self, url: str, job_id: str) -> None:
+        super().__init__(f"{url} is closed, so job {job_id!r} was not accepted: use a new queue")
+        self.url = url
+        self.job_id = job_id
+
+
+class QueueNotFoundError(QueueError, LookupError):
+    """There is no queue at this URL."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"there is no queue at {url}: its owner must create it first")
+        self.url = url
+
+
+class RecordError(QueueError):
+    """A stored record that cannot be read: damaged, or of a newer format."""
+
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__(f"the record {key} cannot be read: {why}")
+        self.key = key
+        self.why = why
+
+
+class SettingsMismatchError(QueueError):
+    """The queue exists with another lease or heartbeat than asked for."""
+
+    def __init__(self, url: str, asked: tuple[float, float], found: tuple[float, float]) -> None:
+        super().__init__(
+            f"{url} has lease={found[0]:g} and heartbeat={found[1]:g}, not lease={asked[0]:g} and "
+            f"heartbeat={asked[1]:g}: use its settings (Queue.attach does) or another prefix"
+        )
+        self.url = url
+        self.asked = asked
+        self.found = found
+
+
+class StoreRefusedError(QueueError):
+    """The store refused a request for a reason that trying again does not cure."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place} refused a request: {reason}")
+        self.place = place
+        self.reason = reason
+
+
+class StoreUnavailableError(QueueError):
+    """No usable answer after several tries; what was sent may still take effect."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place} gives no usable answer ({reason}): try again later")
+        self.place = place
+        self.reason = reason
+
+
+class EndpointUnreachableError(StoreUnavailableError, BucketError):
+    """The store's endpoint gives no answer at all."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        QueueError.__init__(
+            self,
+            f"{place} does not answer ({reason}): check the network and AWS_ENDPOINT_URL_S3",
+        )
+        self.place = place
+        self.reason = reason
+
+
+class WaitTimeoutError(QueueError, TimeoutError):
+    """The job did not end in time; it goes on."""
+
+    def __init__(self, job_id: str, timeout: float) -> None:
+        super().__init__(f"job {job_id!r} did not end within {timeout:g} seconds: it goes on")
+        self.job_id = job_id
+        self.timeout = timeout

@@ -1,0 +1,137 @@
+"""The layout of keys below a queue's prefix: how names are built and read back.
+
+Keys are ASCII, so that every store lists them in one order. They are read from the right, because
+an id may itself contain dots: `a.1` is attempt 1 of `a`, `a.1.2` is attempt 2 of `a.1`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gha_queue._errors import InvalidJobError, InvalidWorkerError
+
+QUEUE = "queue"
+CONTROL = "control"
+JOBS = "jobs/"
+READY = "ready/"
+CLAIMS = "claims/"
+OUTCOMES = "outcomes/"
+DEAD = "dead/"
+WORKERS = "workers/"
+PROBE = "probe/"
+
+PRIORITIES = range(10)
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_NEED = re.compile(r"[A-Za-z0-9_-]{0,64}")
+_MARKER = re.compile(
+    r"ready/(?P<priority>[0-9])\.(?P<due>[0-9]{10})\.(?P<need>[A-Za-z0-9_-]{0,64})"
+    r"\.(?P<id>[A-Za-z0-9._-]{1,200})\.(?P<attempt>[1-9][0-9]{0,8})"
+)
+_ATTEMPT = re.compile(r"(?P<id>[A-Za-z0-9._-]{1,200})\.(?P<attempt>[1-9][0-9]{0,8})")
+# No worker's name contains "~", so this mark cannot be mistaken for one.
+_LEFT = "~left"
+
+
+def _is_name(text: str) -> bool:
+    return _ID.fullmatch(text) is not None and text not in {".", ".."}
+
+
+def check_id(job_id: str) -> str:
+    """Return the id if a job can have it."""
+    if not _is_name(job_id):
+        raise InvalidJobError(
+            f"{job_id!r} is no job id: use 1 to 200 of A-Z a-z 0-9 . _ - and not '.' or '..'"
+        )
+    return job_id
+
+
+def check_need(need: str) -> str:
+    """Return the need if a job can have it."""
+    if _NEED.fullmatch(need) is None:
+        raise InvalidJobError(f"{need!r} is no need: use at most 64 of A-Z a-z 0-9 _ -")
+    return need
+
+
+def check_worker(name: str) -> str:
+    """Return the name if a worker can have it."""
+    if not _is_name(name):
+        raise InvalidWorkerError(
+            f"{name!r} is no worker name: use 1 to 200 of A-Z a-z 0-9 . _ - and not '.' or '..'"
+        )
+    return name
+
+
+@dataclass(frozen=True, order=True)
+class Attempt:
+    """One attempt of one job."""
+
+    job_id: str
+    number: int
+
+    @property
+    def claim_key(self) -> str:
+        return f"{CLAIMS}{self.job_id}.{self.number}"
+
+    @property
+    def outcome_key(self) -> str:
+        return f"{OUTCOMES}{self.job_id}.{self.number}"
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Says that an attempt can be claimed from `due` (server time, whole seconds) on."""
+
+    priority: int
+    due: int
+    need: str
+    attempt: Attempt
+
+    @property
+    def key(self) -> str:
+        return (
+            f"{READY}{self.priority}.{self.due:010d}.{self.need}"
+            f".{self.attempt.job_id}.{self.attempt.number}"
+        )
+
+
+def job_key(job_id: str) -> str:
+    return f"{JOBS}{job_id}"
+
+
+def dead_key(job_id: str) -> str:
+    return f"{DEAD}{job_id}"
+
+
+def worker_key(name: str) -> str:
+    return f"{WORKERS}{name}"
+
+
+def left_key(name: str) -> str:
+    return f"{WORKERS}{name}{_LEFT}"
+
+
+def parse_marker(key: str) -> Marker | None:
+    """Read a marker's key; None if it is not one."""
+    match = _MARKER.fullmatch(key)
+    if match is None or not _is_name(match["id"]):
+        return None
+    attempt = Attempt(match["id"], int(match["attempt"]))
+    return Marker(int(match["priority"]), int(match["due"]), match["need"], attempt)
+
+
+def parse_claim(key: str) -> Attempt | None:
+    """Read a claim's key; None if it is not one."""
+    match = _ATTEMPT.fullmatch(key[len(CLAIMS) :]) if key.startswith(CLAIMS) else None
+    if match is None or not _is_name(match["id"]):
+        return None
+    return Attempt(match["id"], int(match["attempt"]))
+
+
+def parse_worker(key: str) -> tuple[str, bool] | None:
+    """Read a worker's key as its name and whether it marks that the worker left."""
+    name = key[len(WORKERS) :] if key.startswith(WORKERS) else ""
+    left = name.endswith(_LEFT)
+    name = name[: -len(_LEFT)] if left else name
+    return (name, left) if _is_name(name) else None

@@ -1,0 +1,310 @@
+"""The records of a queue, and how they are written as JSON."""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from gha_queue._errors import InvalidJobError, InvalidQueueError, RecordError
+from gha_queue._keys import PRIORITIES, Attempt, Marker, check_id, check_need
+
+FORMAT = 1
+PAYLOAD_LIMIT = 256 * 1024
+
+Json: TypeAlias = Any  # a recursive type would make every reader of a payload cast
+Fields: TypeAlias = "dict[str, Json]"
+
+
+class OutcomeKind(enum.Enum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LOST = "lost"
+    RELEASED = "released"
+    CANCELLED = "cancelled"
+
+
+class Status(enum.Enum):
+    """What the owner of a queue lets happen in it."""
+
+    OPEN = "open"
+    PAUSED = "paused"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Seconds a claim lasts without a heartbeat, and seconds between heartbeats."""
+
+    lease: float = 60.0
+    heartbeat: float = 15.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("lease", self.lease), ("heartbeat", self.heartbeat)):
+            if not (math.isfinite(value) and value > 0):
+                raise InvalidQueueError(f"{name}={value!r}: give a positive number of seconds")
+        if self.lease < 3 * self.heartbeat:
+            raise InvalidQueueError(
+                f"lease={self.lease:g} is shorter than three heartbeats of {self.heartbeat:g} s, "
+                f"so one lost answer could end a lease: use lease >= {3 * self.heartbeat:g}"
+            )
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it was put. `due` is server time in whole seconds since 1970.
+
+    `duplicate` is True on the job that `put` returns when the id was already taken: it is the
+    first job of that id, whatever the second put asked for.
+    """
+
+    id: str
+    payload: Json
+    max_attempts: int = 1
+    priority: int = 5
+    need: str = ""
+    due: int = 0
+    duplicate: bool = field(default=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_id(self.id)
+        check_need(self.need)
+        if not _is_int(self.max_attempts) or self.max_attempts < 1:
+            raise InvalidJobError(f"max_attempts={self.max_attempts!r}: give a number from 1 on")
+        if not _is_int(self.priority) or self.priority not in PRIORITIES:
+            raise InvalidJobError(f"priority={self.priority!r}: give 0 (first) to 9 (last)")
+
+    def marker(self, attempt: int, due: int) -> Marker:
+        """Return the marker of one attempt of this job."""
+        return Marker(self.priority, due, self.need, Attempt(self.id, attempt))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one attempt of a job ended.
+
+    `used` counts the attempts of the budget used so far, `releases` the releases in a row up to
+    this one. `next` is the number of the attempt that follows, None when the job has ended;
+    `next_due` is when that attempt may start (server time, whole seconds since 1970).
+    `worker` is the name that the claim was made under, None if no worker is known.
+    """
+
+    job_id: str
+    attempt: int
+    kind: OutcomeKind
+    result: Json
+    error: Json
+    worker: str | None
+    used: int
+    releases: int
+    next: int | None
+    next_due: int | None
+
+    @property
+    def final(self) -> bool:
+        """Whether the job ended with this attempt."""
+        return self.next is None
+
+
+@dataclass(frozen=True)
+class Control:
+    """What the owner last said, and how many seconds ago by the server's clock."""
+
+    status: Status = Status.OPEN
+    cancel: bool = False
+    keepalive: float | None = None
+    age: float = 0.0
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the owner promised to renew this record and stopped doing so."""
+        return self.keepalive is not None and self.age > self.keepalive
+
+    @property
+    def stopping(self) -> bool:
+        """Whether running jobs should be stopped now."""
+        return self.cancel or self.abandoned
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counts from LISTs alone; `oldest_heartbeat_age` in seconds, None when nothing runs."""
+
+    ready: int
+    delayed: int
+    running: int
+    dead: int
+    oldest_heartbeat_age: float | None
+
+
+@dataclass(frozen=True)
+class WorkerSeen:
+    """A worker, the seconds since it last reported, and whether it said that it left.
+
+    `info` is what it reported; None in a listing, which does not read it.
+    """
+
+    name: str
+    age: float
+    left: bool
+    info: Json = None
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def dump(fields: Fields) -> bytes:
+    return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode()
+
+
+def json_size(value: Json) -> int:
+    """Return the size of a value as JSON in bytes; raises ValueError if it is not JSON."""
+    try:
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+        if json.loads(text) != value:
+            raise ValueError("it does not read back as it was (keys must be strings, no tuples)")
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    return len(text)
+
+
+def load(key: str, body: bytes) -> Fields:
+    try:
+        fields = json.loads(body)
+    except ValueError as error:
+        raise RecordError(key, f"it is not JSON ({error})") from None
+    if not isinstance(fields, dict):
+        raise RecordError(key, "it is not a JSON object")
+    version = fields.get("v")
+    if not isinstance(version, int):
+        raise RecordError(key, "it has no format version")
+    if version > FORMAT:
+        raise RecordError(
+            key, f"it has format {version}, this gha-queue reads up to {FORMAT}: upgrade gha-queue"
+        )
+    return fields
+
+
+def token_of(body: bytes) -> str | None:
+    """Return the token of the write that made this record, None if it has none."""
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        return None
+    token = fields.get("token") if isinstance(fields, dict) else None
+    return token if isinstance(token, str) else None
+
+
+def settings_fields(settings: Settings, probe: str) -> Fields:
+    return {"v": FORMAT, "lease": settings.lease, "heartbeat": settings.heartbeat, "probe": probe}
+
+
+def settings_from(key: str, body: bytes) -> tuple[Settings, str]:
+    fields = load(key, body)
+    try:
+        return Settings(float(fields["lease"]), float(fields["heartbeat"])), str(fields["probe"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(key, f"a field is missing or wrong ({error})") from None
+
+
+def job_fields(job: Job) -> Fields:
+    return {
+        "v": FORMAT,
+        "id": job.id,
+        "payload": job.payload,
+        "max_attempts": job.max_attempts,
+        "priority": job.priority,
+        "need": job.need,
+        "due": job.due,
+    }
+
+
+def job_from(key: str, body: bytes) -> Job:
+    fields = load(key, body)
+    try:
+        return Job(
+            id=str(fields["id"]),
+            payload=fields["payload"],
+            max_attempts=fields["max_attempts"],
+            priority=fields["priority"],
+            need=str(fields["need"]),
+            due=int(fields["due"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(key, f"a field is missing or wrong ({error})") from None
+
+
+def claim_fields(worker: str, beat: int) -> Fields:
+    return {"v": FORMAT, "worker": worker, "beat": beat}
+
+
+def claim_worker(key: str, body: bytes) -> str | None:
+    """Return the name a claim was made under, None if the record does not say."""
+    try:
+        worker = load(key, body).get("worker")
+    except RecordError:
+        return None
+    return worker if isinstance(worker, str) else None
+
+
+def outcome_fields(outcome: Outcome) -> Fields:
+    return {
+        "v": FORMAT,
+        "job": outcome.job_id,
+        "attempt": outcome.attempt,
+        "kind": outcome.kind.value,
+        "result": outcome.result,
+        "error": outcome.error,
+        "worker": outcome.worker,
+        "used": outcome.used,
+        "releases": outcome.releases,
+        "next": outcome.next,
+        "next_due": outcome.next_due,
+    }
+
+
+def outcome_from(key: str, body: bytes) -> Outcome:
+    fields = load(key, body)
+    try:
+        return Outcome(
+            job_id=str(fields["job"]),
+            attempt=int(fields["attempt"]),
+            kind=OutcomeKind(fields["kind"]),
+            result=fields["result"],
+            error=fields["error"],
+            worker=fields["worker"],
+            used=int(fields["used"]),
+            releases=int(fields["releases"]),
+            next=fields["next"],
+            next_due=fields["next_due"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(key, f"a field is missing or wrong ({error})") from None
+
+
+def control_fields(control: Control) -> Fields:
+    return {
+        "v": FORMAT,
+        "status": control.status.value,
+        "cancel": control.cancel,
+        "keepalive": control.keepalive,
+    }
+
+
+def control_from(key: str, body: bytes, age: float) -> Control:
+    fields = load(key, body)
+    try:
+        keepalive = fields["keepalive"]
+        return Control(
+            status=Status(fields["status"]),
+            cancel=bool(fields["cancel"]),
+            keepalive=None if keepalive is None else float(keepalive),
+            age=age,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(key, f"a field is missing or wrong ({error})") from None

@@ -1,0 +1,222 @@
+"""A store in an S3 bucket, through any object with the calls of a boto3 S3 client."""
+
+from __future__ import annotations
+
+import re
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
+
+from gha_queue._errors import (
+    AccessDeniedError,
+    InvalidQueueError,
+    MissingBucketError,
+    StoreRefusedError,
+    UnsupportedStoreError,
+    WrongRegionError,
+)
+from gha_queue._store import Created, Done, Entry, Fault, Found, Page, StoreFaultError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gha_queue._records import Fields, Json
+
+_URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[!-~]*))?")
+_BUSY_STATUSES = frozenset(
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+_BUSY_CODES = frozenset({"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
+_REGION_CODES = frozenset(
+    {
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "PermanentRedirect",
+        "TemporaryRedirect",
+    }
+)
+_CREDENTIAL_CODES = frozenset(
+    {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"}
+)
+
+
+class S3Client(Protocol):
+    """The calls of a boto3 S3 client that a queue makes."""
+
+    def put_object(self, **kwargs: Json) -> Fields: ...
+
+    def get_object(self, **kwargs: Json) -> Fields: ...
+
+    def list_objects_v2(self, **kwargs: Json) -> Fields: ...
+
+    def delete_object(self, **kwargs: Json) -> Fields: ...
+
+
+def parse_s3_url(url: str) -> tuple[str, str]:
+    """Return bucket and key prefix (empty, or with a slash at its end) of an `s3://` URL."""
+    match = _URL.fullmatch(url)
+    if match is None:
+        raise InvalidQueueError(f"{url!r} is no place of a queue: use s3://bucket/prefix")
+    prefix = (match["prefix"] or "").strip("/")
+    return match["bucket"], f"{prefix}/" if prefix else ""
+
+
+def default_client(connect: float = 5.0, read: float = 15.0) -> S3Client:
+    """Return a boto3 client from the environment that never sends a request twice by itself.
+
+    boto3's own retries would report our own win as a failed condition, and its default checksums
+    are refused by several stores: https://github.com/boto/boto3/issues/4392
+    """
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    config = Config(
+        connect_timeout=connect,
+        read_timeout=read,
+        retries={"total_max_attempts": 1},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        max_pool_connections=32,
+    )
+    # A session of its own, because boto3's default session is not safe to share by threads.
+    try:
+        client: S3Client = boto3.session.Session().client("s3", config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise InvalidQueueError(
+            f"no S3 client can be made from this environment ({error}): correct the AWS_ variables"
+        ) from error
+    return client
+
+
+class S3Store:
+    """The keys below one prefix of one bucket."""
+
+    def __init__(self, client: S3Client, bucket: str, prefix: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix
+        endpoint = getattr(getattr(client, "meta", None), "endpoint_url", None)
+        self._place = f"s3://{bucket}/{prefix}" + (f" at {endpoint}" if endpoint else "")
+
+    @property
+    def place(self) -> str:
+        return self._place
+
+    def create(self, key: str, body: bytes) -> Created:
+        try:
+            answer = self._call(self._client.put_object, key, Body=body, IfNoneMatch="*")
+        except _ConditionNotMetError as exists:
+            return Created(won=False, date=self._date(exists.answer))
+        return Created(won=True, date=self._date(answer))
+
+    def write(self, key: str, body: bytes) -> Done:
+        return Done(self._date(self._call(self._client.put_object, key, Body=body)))
+
+    def read(self, key: str) -> Found:
+        try:
+            answer = self._call(self._client.get_object, key)
+        except _NoSuchKeyError as absent:
+            return Found(None, 0.0, self._date(absent.answer))
+        return Found(answer["Body"], answer["LastModified"].timestamp(), self._date(answer))
+
+    def list(self, prefix: str, after: str, limit: int) -> Page:
+        options: Fields = {"Prefix": self._prefix + prefix, "MaxKeys": limit}
+        if after:
+            options["StartAfter"] = self._prefix + after
+        answer = self._call(self._client.list_objects_v2, None, **options)
+        skip = len(self._prefix)
+        entries = tuple(
+            Entry(item["Key"][skip:], item["LastModified"].timestamp())
+            for item in answer.get("Contents", ())
+        )
+        return Page(entries, bool(answer.get("IsTruncated")), self._date(answer))
+
+    def delete(self, key: str) -> Done:
+        return Done(self._date(self._call(self._client.delete_object, key)))
+
+    def _call(self, operation: Callable[..., Fields], key: str | None, **options: Json) -> Fields:
+        from botocore import exceptions as boto
+        from botocore.parsers import ResponseParserError
+
+        if key is not None:
+            options["Key"] = self._prefix + key
+        try:
+            answer = operation(Bucket=self._bucket, **options)
+            if "Body" in answer:  # the body travels after the headers and may break off
+                answer["Body"] = answer["Body"].read()
+        except boto.ClientError as error:
+            raise self._translate(error.response) from error
+        except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
+            raise AccessDeniedError(self._place, str(error)) from error
+        except boto.SSLError as error:
+            raise StoreRefusedError(self._place, str(error)) from error
+        except (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError) as error:
+            raise StoreFaultError(Fault.NETWORK, type(error).__name__) from error
+        except ResponseParserError as error:  # something between us and the store answered
+            raise StoreFaultError(Fault.BUSY, "an answer that is not S3's") from error
+        except (boto.BotoCoreError, ValueError) as error:
+            raise StoreRefusedError(self._place, str(error)) from error
+        return answer
+
+    def _translate(self, answer: Fields) -> Exception:
+        code = str(answer.get("Error", {}).get("Code", ""))
+        meta = answer.get("ResponseMetadata", {})
+        status = int(meta.get("HTTPStatusCode", 0))
+        headers = meta.get("HTTPHeaders", {})
+        reason = f"{status} {code}".strip()
+        error: Exception
+        if status == HTTPStatus.PRECONDITION_FAILED:
+            error = _ConditionNotMetError(answer)
+        elif status == HTTPStatus.CONFLICT:
+            error = StoreFaultError(Fault.CONFLICT, reason)
+        elif status in _BUSY_STATUSES or code in _BUSY_CODES:
+            error = StoreFaultError(Fault.BUSY, reason)
+        elif status == HTTPStatus.NOT_IMPLEMENTED or code == "NotImplemented":
+            error = UnsupportedStoreError(self._place, reason)
+        elif code == "NoSuchBucket":
+            error = MissingBucketError(self._place)
+        elif status == HTTPStatus.NOT_FOUND:
+            error = _NoSuchKeyError(answer)
+        elif code in _REGION_CODES or status in {
+            HTTPStatus.MOVED_PERMANENTLY,
+            HTTPStatus.TEMPORARY_REDIRECT,
+        }:
+            error = WrongRegionError(self._place, headers.get("x-amz-bucket-region"))
+        elif status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or code in _CREDENTIAL_CODES:
+            error = AccessDeniedError(self._place, reason)
+        else:
+            message = str(answer.get("Error", {}).get("Message", ""))
+            error = StoreRefusedError(self._place, f"{reason} {message}".strip())
+        return error
+
+    def _date(self, answer: Fields) -> float:
+        header = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        try:
+            return parsedate_to_datetime(header).timestamp()
+        except (TypeError, ValueError):
+            raise StoreRefusedError(
+                self._place, "its answers carry no Date, by which leases are judged"
+            ) from None
+
+
+class _AnswerError(Exception):
+    """A refusal that is an answer to the caller's question."""
+
+    def __init__(self, answer: Fields) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class _ConditionNotMetError(_AnswerError):
+    pass
+
+
+class _NoSuchKeyError(_AnswerError):
+    pass
