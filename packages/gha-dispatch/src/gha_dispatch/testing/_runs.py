@@ -1,0 +1,268 @@
+"""The workflow runs of the stand-in: records, the queue for runners, logs."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gha_dispatch.testing._job import JobProcess, JobSite
+from gha_dispatch.testing._plan import PlannedJob, StartupFailureError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+COMPLETED = "completed"
+
+
+@dataclass
+class JobRecord:
+    """A job of a run as the API shows it. Guarded by the lock of `Runs`."""
+
+    id: int
+    plan: PlannedJob
+    status: str = "queued"
+    conclusion: str | None = None
+    process: JobProcess | None = None
+    is_cancelled: bool = False
+
+
+@dataclass
+class RunRecord:
+    """A workflow run as the API shows it. Guarded by the lock of `Runs`."""
+
+    id: int
+    number: int
+    file: str
+    title: str
+    ref: str
+    sha: str
+    log: Path
+    created: float = field(default_factory=time.time)
+    status: str = "queued"
+    conclusion: str | None = None
+    is_cancelled: bool = False
+    jobs: list[JobRecord] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RunOrder:
+    """How to run what was dispatched. `plan` may raise StartupFailureError."""
+
+    plan: Callable[[], list[PlannedJob]]
+    site: Callable[[RunRecord, JobRecord], JobSite]
+    finish: Callable[[RunRecord], None]
+    hidden: tuple[str, ...]
+
+
+class Runs:
+    """Runs dispatched workflows, at most `max_jobs` jobs at once. Thread-safe."""
+
+    def __init__(self, max_jobs: int) -> None:
+        self._max_jobs = max_jobs
+        self._changed = threading.Condition()
+        self._runs: dict[int, RunRecord] = {}
+        self._threads: list[threading.Thread] = []
+        self._numbers = itertools.count(1)
+        self._job_ids = itertools.count(1)
+        self._is_stopping = False
+
+    def start(self, record: RunRecord, order: RunOrder) -> None:
+        """Take a run on; it goes on in the background."""
+        with self._changed:
+            self._runs[record.id] = record
+        self._spawn(self._run, record, order)
+
+    def next_number(self) -> int:
+        """The number of the next run, from 1."""
+        return next(self._numbers)
+
+    def get(self, run_id: int) -> RunRecord | None:
+        """The run with this id."""
+        with self._changed:
+            return self._runs.get(run_id)
+
+    def all(self) -> list[RunRecord]:
+        """All runs, the newest first."""
+        with self._changed:
+            return sorted(self._runs.values(), key=lambda run: run.number, reverse=True)
+
+    def cancel(self, run: RunRecord) -> bool:
+        """Cancel a run's jobs; False when it is over."""
+        with self._changed:
+            if run.status == COMPLETED:
+                return False
+            run.is_cancelled = True
+            self._cancel(run.jobs)
+            return True
+
+    def stop(self) -> None:
+        """Kill every job and wait until nothing is left."""
+        with self._changed:
+            self._is_stopping = True
+            for run in self._runs.values():
+                run.is_cancelled = True
+                for job in run.jobs:
+                    job.is_cancelled = True
+                    if job.process is not None:
+                        job.process.kill()
+            self._changed.notify_all()
+        while self._threads:
+            self._threads.pop().join()
+
+    def _spawn(self, target: Callable[..., None], *args: object) -> threading.Thread:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return thread
+
+    def _run(self, run: RunRecord, order: RunOrder) -> None:
+        try:
+            planned = order.plan()
+        except StartupFailureError as error:
+            _Log(run.log, order.hidden).write("startup", f"startup_failure: {error}")
+            self._finish(run, order, "startup_failure")
+            return
+        with self._changed:
+            run.jobs = [JobRecord(next(self._job_ids), plan) for plan in planned]
+            run.status = "in_progress"
+            if run.is_cancelled:
+                self._cancel(run.jobs)
+        log = _Log(run.log, order.hidden)
+        threads = [self._spawn(self._job, run, job, order, log) for job in run.jobs]
+        for thread in threads:
+            thread.join()
+        found = {job.conclusion for job in run.jobs}
+        for conclusion in ("failure", "cancelled", "success"):
+            if conclusion in found:
+                break
+        else:
+            conclusion = "skipped"
+        self._finish(run, order, conclusion)
+
+    def _finish(self, run: RunRecord, order: RunOrder, conclusion: str) -> None:
+        order.finish(run)
+        with self._changed:
+            run.status, run.conclusion = COMPLETED, conclusion
+            self._changed.notify_all()
+
+    def _job(self, run: RunRecord, job: JobRecord, order: RunOrder, log: _Log) -> None:
+        conclusion = "cancelled"
+        try:
+            if job.plan.refused is not None:
+                log.write(job.plan.name, f"refused: {job.plan.refused}")
+                conclusion = "failure"
+            elif self._enter(run, job):
+                conclusion = self._execute(run, job, order, log)
+        except OSError as error:
+            log.write(job.plan.name, f"the runner failed: {error}")
+            conclusion = "failure"
+        with self._changed:
+            job.status, job.conclusion = COMPLETED, conclusion
+            if conclusion == "failure" and job.plan.fail_fast:
+                self._cancel([one for one in run.jobs if one.plan.group == job.plan.group])
+            self._changed.notify_all()
+
+    def _enter(self, run: RunRecord, job: JobRecord) -> bool:
+        """Wait for a runner; False when the job was cancelled before it got one."""
+
+        def has_runner() -> bool:
+            running = [
+                (one.id, job_.plan.group)
+                for one in self._runs.values()
+                for job_ in one.jobs
+                if job_.status == "in_progress"
+            ]
+            limit = job.plan.max_parallel or self._max_jobs
+            return len(running) < self._max_jobs and running.count((run.id, job.plan.group)) < limit
+
+        with self._changed:
+            while not has_runner():
+                if job.is_cancelled or self._is_stopping:
+                    return False
+                self._changed.wait()
+            job.status = "in_progress"
+            return True
+
+    def _execute(self, run: RunRecord, job: JobRecord, order: RunOrder, log: _Log) -> str:
+        with self._changed:
+            process = job.process = JobProcess(job.plan, order.site(run, job))
+            if job.is_cancelled:
+                process.kill()
+
+        def out_of_time() -> None:
+            log.write(job.plan.name, f"exceeded its limit of {job.plan.timeout:g} minutes")
+            with self._changed:
+                self._cancel([job])
+
+        timer = threading.Timer(job.plan.timeout * 60, out_of_time)
+        timer.daemon = True
+        timer.start()
+        try:
+            conclusion = process.wait(lambda line: log.write(job.plan.name, line))
+        finally:
+            timer.cancel()
+            process.clean()
+        log.write(job.plan.name, f"concluded: {conclusion}")
+        with self._changed:
+            return "cancelled" if job.is_cancelled and conclusion != "success" else conclusion
+
+    def _cancel(self, jobs: list[JobRecord]) -> None:
+        for job in jobs:
+            if job.status != COMPLETED and not job.is_cancelled:
+                job.is_cancelled = True
+                if job.process is not None:
+                    job.process.cancel()
+        self._changed.notify_all()
+
+
+class _Log:
+    """A run's log. Every line of every secret is hidden, as GitHub's runner does it."""
+
+    def __init__(self, path: Path, hidden: tuple[str, ...]) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        lines = {line.strip() for value in hidden for line in value.splitlines()}
+        self._hidden = sorted(filter(None, lines), key=len, reverse=True)
+
+    def write(self, job: str, text: str) -> None:
+        for value in self._hidden:
+            text = text.replace(value, "***")
+        with self._lock, self._path.open("a", encoding="utf-8") as file:
+            file.write(f"[{job}] {text}\n")
+
+
+def run_json(run: RunRecord, base: str, workflow_id: int) -> dict[str, Any]:
+    """A run as the REST API shows it."""
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.created))
+    return {
+        "id": run.id,
+        "run_number": run.number,
+        "run_attempt": 1,
+        "event": "workflow_dispatch",
+        "display_title": run.title,
+        "status": run.status,
+        "conclusion": run.conclusion,
+        "workflow_id": workflow_id,
+        "path": f".github/workflows/{run.file}",
+        "head_branch": run.ref,
+        "head_sha": run.sha,
+        "created_at": created,
+        "html_url": f"{base}/actions/runs/{run.id}",
+    }
+
+
+def job_json(run: RunRecord, job: JobRecord, base: str) -> Mapping[str, Any]:
+    """A job as the REST API shows it."""
+    return {
+        "id": job.id,
+        "run_id": run.id,
+        "name": job.plan.name,
+        "status": job.status,
+        "conclusion": job.conclusion,
+        "labels": list(job.plan.labels),
+        "html_url": f"{base}/actions/runs/{run.id}/job/{job.id}",
+    }

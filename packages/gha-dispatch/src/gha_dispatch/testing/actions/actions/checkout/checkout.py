@@ -1,0 +1,70 @@
+# noqa: INP001 -- a script beside its action, run by path
+"""Copy a repository into the workspace: the stand-in's actions/checkout."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+
+def main() -> int:
+    """Read the step's environment and copy. The map beside this file says what lies where."""
+    known = json.loads(Path(__file__).with_name("repositories.json").read_text("utf-8"))
+    repository, ref = os.environ["CHECKOUT_REPOSITORY"], os.environ["CHECKOUT_REF"]
+    workspace = Path(os.environ["GITHUB_WORKSPACE"]).resolve()
+    target = (workspace / os.environ["CHECKOUT_PATH"]).resolve()
+    if not target.is_relative_to(workspace):
+        sys.stdout.write(f"::error::{target} lies outside the workspace\n")
+        return 1
+    target.mkdir(parents=True, exist_ok=True)
+    if repository == known["caller"]["name"]:
+        return _export(known["caller"], ref, target)
+    directory = known["mapped"].get(repository)
+    if directory is None:
+        sys.stdout.write(f"::error::no repository {repository} is mapped\n")
+        return 1
+    _copy(Path(directory), target)
+    return 0
+
+
+def _export(caller: dict[str, str], ref: str, target: Path) -> int:
+    """Write out one commit of the calling repository."""
+    done = subprocess.run(
+        ["git", "-C", caller["directory"], "archive", "--format=tar", ref or caller["commit"]],
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        sys.stdout.write(f"::error::cannot check out {ref or caller['commit']}\n")
+        return 1
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(target)  # noqa: S202 -- git wrote it
+    return 0
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy the files that git tracks or would add; every file where there is no git."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=source,
+        capture_output=True,
+        check=False,
+    )
+    if listed.returncode != 0:
+        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+        return
+    for name in filter(None, os.fsdecode(listed.stdout).split("\0")):
+        file = source / name
+        if file.is_symlink() or file.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, target / name, follow_symlinks=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
