@@ -1,0 +1,3 @@
+"""The `metaflow gha` commands."""
+
+CMDS_DESC = [("gha", ".gha_cmd.cli")]

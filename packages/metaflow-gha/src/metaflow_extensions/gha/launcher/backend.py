@@ -1,0 +1,181 @@
+"""The run as the launcher sees it: checked before the first task, supervised while it runs, closed at its end."""
+
+from __future__ import annotations
+
+import atexit
+import secrets
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from metaflow._vendor import click
+from metaflow.runtime import MAX_WORKERS
+
+from ..errors import GhaException
+from .code_package import CodePackage
+from .demand import graph_width
+from .inject import check_literals
+from .settings import QUEUES, Settings
+from .supervisor import Run, Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gha_dispatch import Workflow
+    from gha_queue import Queue
+
+# Server seconds without a sign of the launcher after which the VMs stop by themselves.
+KEEPALIVE = 120.0
+
+
+class Backend:
+    """One run on GitHub Actions, shared by the decorators of all its steps."""
+
+    _of_this_process: ClassVar[Backend | None] = None
+
+    def __init__(self, package: Any, flow_datastore: Any, queue_url: str, supervisor: Supervisor) -> None:
+        self.queue_url = queue_url
+        self._metaflow_package = package
+        self._flow_datastore = flow_datastore
+        self._uploaded: CodePackage | None = None
+        self._supervisor = supervisor
+
+    @classmethod
+    def for_run(
+        cls,
+        flow: Any,
+        graph: Any,
+        package: Any,
+        run_id: str,
+        flow_datastore: Any,
+        say: Callable[..., None],
+    ) -> Backend | None:
+        """The run's backend, made with the first step that asks. Nothing for `spin`, which runs here.
+
+        Raises
+        ------
+        GhaException
+            what is missing, in one sentence with the next step
+        """
+        context = click.get_current_context(silent=True)
+        if context is not None and context.info_name == "spin":
+            return None
+        if cls._of_this_process is None:
+            cls._of_this_process = cls._start(flow, graph, package, run_id, flow_datastore, say)
+        return cls._of_this_process
+
+    @classmethod
+    def _start(
+        cls,
+        flow: Any,
+        graph: Any,
+        package: Any,
+        run_id: str,
+        flow_datastore: Any,
+        say: Callable[..., None],
+    ) -> Backend:
+        settings = Settings.load()
+        if flow_datastore.TYPE != "s3":
+            raise GhaException(
+                f"@gha needs the S3 datastore and this run uses the {flow_datastore.TYPE} one: "
+                "run with --datastore=s3, or set METAFLOW_DEFAULT_DATASTORE=s3."
+            )
+        root = settings.require_root()
+        check_literals(settings)
+        workflow = _workflow(settings)
+        name = f"{flow.name}/{run_id}.{secrets.token_hex(4)}"
+        queue_url = f"{root}/{QUEUES}/{name}"
+        settings.export_endpoint()
+        queue = _queue(queue_url)
+        decorators = {
+            node.name: deco for node in graph for deco in node.decorators if deco.name == "gha"
+        }
+        limit = min(
+            max(deco.attributes["workers"] for deco in decorators.values()),
+            _max_workers(),
+        )
+        run = Run(
+            title=f"{flow.name}/{run_id}",
+            queue_path=f"{QUEUES}/{name}",
+            limit=limit,
+            first_wave=max(1, min(limit, graph_width(graph, frozenset(decorators)))),
+            ref=settings.dispatch_ref or None,
+        )
+        supervisor = Supervisor(queue, workflow, run, say)
+        backend = cls(package, flow_datastore, queue_url, supervisor)
+        atexit.register(supervisor.close, cancel=True)
+        _close_on_signals(supervisor)
+        supervisor.start()
+        return backend
+
+    @property
+    def package(self) -> CodePackage:
+        """The uploaded code package."""
+        if self._uploaded is None:
+            self._uploaded = CodePackage.upload(self._metaflow_package, self._flow_datastore)
+        return self._uploaded
+
+    def task_created(self) -> None:
+        """A task that really runs is about to start: VMs are asked for, the code is put where they find it."""
+        self._supervisor.begin()
+        _ = self.package
+
+    def finish(self, *, well: bool) -> None:
+        """Close the queue: the VMs end their work and leave, or drop it and leave. Idempotent."""
+        self._supervisor.close(cancel=not well)
+
+
+def _workflow(settings: Settings) -> Workflow:
+    """The caller workflow on GitHub, found and readable with the user's own `gh`."""
+    from gha_dispatch import DispatchError, GitHub, NoRepositoryError, Repository, WorkflowNotFoundError, find_gh
+
+    try:
+        gh = find_gh()
+        repository = (
+            Repository.parse(settings.user_repo) if settings.user_repo else Repository.infer(".")
+        )
+        workflow = GitHub(gh, repository).workflow(settings.caller_workflow)
+        workflow.require()
+    except NoRepositoryError as error:
+        raise GhaException(
+            f"{error} Or name the repository: export METAFLOW_GHA_USER_REPO=owner/name."
+        ) from None
+    except WorkflowNotFoundError as error:
+        raise GhaException(
+            f"{error} Write it with `python flow.py gha inject`, commit and push."
+        ) from None
+    except DispatchError as error:
+        raise GhaException(str(error)) from None
+    return workflow
+
+
+def _queue(url: str) -> Queue:
+    """The run's queue, created: access and conditional writes are proven here, before the first task."""
+    from gha_queue import Queue, QueueError
+
+    queue = Queue(url)
+    try:
+        queue.create(keepalive=KEEPALIVE)
+    except QueueError as error:
+        raise GhaException(str(error)) from None
+    return queue
+
+
+def _max_workers() -> int:
+    """`--max-workers` of this run: more VMs than tasks at once are of no use."""
+    context = click.get_current_context(silent=True)
+    return int((context.params.get("max_workers") if context else None) or MAX_WORKERS)
+
+
+def _close_on_signals(supervisor: Supervisor) -> None:
+    """An interrupt, a termination or a closed terminal closes the queue at once, beside Metaflow's own clean-up."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+
+    def interrupted(number: int, _frame: object) -> None:
+        # A thread, because the runtime waits up to five seconds for its children before it tells us.
+        threading.Thread(target=supervisor.close, kwargs={"cancel": True}, daemon=True).start()
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)

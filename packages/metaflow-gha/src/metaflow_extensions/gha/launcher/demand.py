@@ -1,0 +1,68 @@
+"""How many VMs a run can use: decided from plain numbers, without I/O and without a clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+# Metaflow's graph names the kinds of node so.
+FOREACH = "foreach"
+SPLIT = "split"
+SWITCH = "split-switch"
+
+# More tasks at once than any run has VMs: the width of a foreach is not known before it runs.
+UNBOUNDED = 1 << 30
+
+
+def graph_width(graph: Any, on_gha: frozenset[str]) -> int:
+    """The most tasks of the steps `on_gha` that can run at the same time.
+
+    A foreach counts as UNBOUNDED when anything inside it runs on GitHub Actions.
+    """
+    return _width(graph, "start", None, on_gha, frozenset())
+
+
+def _width(
+    graph: Any, name: str | None, stop: str | None, on_gha: frozenset[str], seen: frozenset[str]
+) -> int:
+    """The width of the chain from `name` up to, not including, `stop`."""
+    widest = 0
+    while name is not None and name != stop and name not in seen:
+        node = graph[name]
+        seen = seen | {name}
+        widest = max(widest, 1 if name in on_gha else 0)
+        following: str | None = node.out_funcs[0] if node.out_funcs else None
+        if node.type in (SPLIT, FOREACH):
+            branches = [
+                _width(graph, branch, node.matching_join, on_gha, seen) for branch in node.out_funcs
+            ]
+            inside = sum(branches) if node.type == SPLIT else UNBOUNDED * min(1, max(branches))
+            widest = max(widest, inside)
+            following = node.matching_join
+        elif node.type == SWITCH:
+            ways = [_width(graph, branch, stop, on_gha, seen) for branch in node.out_funcs]
+            return max(widest, *ways)
+        name = following
+    return min(widest, UNBOUNDED)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What the supervisor sees of a run at one moment.
+
+    `waiting` and `running` count jobs, `alive` the VMs that report, `booting` those that were asked for
+    and did not report yet, `limit` the most VMs the run may have.
+    """
+
+    waiting: int
+    running: int
+    alive: int
+    booting: int
+    limit: int
+
+    def missing(self) -> int:
+        """VMs to ask for now: enough for all the work there is, none while nothing waits."""
+        if not self.waiting:
+            return 0
+        wanted = min(self.limit, self.waiting + self.running)
+        return max(0, wanted - self.alive - self.booting)

@@ -1,0 +1,168 @@
+"""One Metaflow task as a command job: its scripts and its environment, as plain text. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from metaflow.package import MetaflowPackage
+
+from ..plugins.gha_decorator import ON_VM
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .code_package import CodePackage
+
+# Taken from the VM's own environment by name; the job never holds a value.
+SECRETS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "METAFLOW_SERVICE_AUTH_KEY",
+)
+
+# Metaflow reaches its datastore with these, whatever the user's own code needs.
+DATASTORE_PACKAGES = ("boto3", "requests")
+
+# What the VM's step needs of the launcher's configuration. Never the headers of the metadata service, which hold
+# a key, nor DATASTORE_SYSROOT_LOCAL, which would break the way back of local metadata.
+FORWARDED = re.compile(
+    r"METAFLOW_(CONDA_\w+|DEBUG_\w+|S3_\w+|GHA_\w+|DATASTORE_SYSROOT_S3|DATATOOLS_\w+|CARD_\w+|SERVICE_URL|"
+    r"SERVICE_INTERNAL_URL|DEFAULT_METADATA|DEFAULT_SECRETS_BACKEND_TYPE|"
+    r"AWS_SECRETS_MANAGER_DEFAULT_REGION|OTEL_\w+|TEMPDIR|USER)"
+)
+NOT_FORWARDED = frozenset({"METAFLOW_S3_ENDPOINT_URL"})  # the VM's own variable says how S3 looks from there
+
+# The prepared directory of the worker holds the interpreter and the unpacked code package.
+PREPARED = "$GHA_WORKER_PREPARED"
+
+
+@dataclass(frozen=True)
+class Task:
+    """Which try of which task: what names it everywhere."""
+
+    flow: str
+    run_id: str
+    step: str
+    task_id: str
+    attempt: int
+
+    @property
+    def pathspec(self) -> str:
+        return f"{self.flow}/{self.run_id}/{self.step}/{self.task_id}"
+
+    @property
+    def job_id(self) -> str:
+        """The same for the same try, so that a repeated put finds the first one."""
+        return re.sub(r"[^A-Za-z0-9._-]", "_", f"{self.step}.{self.task_id}.{self.attempt}")
+
+    @property
+    def title(self) -> str:
+        return f"{self.pathspec} attempt {self.attempt}"
+
+
+def forwarded(config: Mapping[str, str]) -> dict[str, str]:
+    """The part of Metaflow's non-default configuration that the VM shall share."""
+    return {
+        name: value
+        for name, value in config.items()
+        if FORWARDED.fullmatch(name) and name not in NOT_FORWARDED
+    }
+
+
+def environment(
+    task: Task,
+    package: CodePackage,
+    *,
+    config: Mapping[str, str],
+    flow_file: str,
+    user: str,
+    step_variables: Mapping[str, str],
+    metadata_files: Mapping[str, str],
+) -> dict[str, str]:
+    """The variables of the job. `step_variables` are the user's own, from @environment, and win."""
+    return {
+        **forwarded(config),
+        ON_VM: "1",
+        "METAFLOW_CODE_METADATA": package.metadata,
+        "METAFLOW_CODE_SHA": package.sha,
+        "METAFLOW_CODE_URL": package.url,
+        "METAFLOW_CODE_DS": "s3",
+        "METAFLOW_USER": user,
+        "METAFLOW_RUN_ID": task.run_id,
+        "METAFLOW_FLOW_FILENAME": flow_file,
+        "METAFLOW_DEFAULT_DATASTORE": "s3",
+        "MF_PATHSPEC": task.pathspec,
+        "MF_ATTEMPT": str(task.attempt),
+        "MF_DATASTORE": "s3",
+        "PYTHONUNBUFFERED": "x",
+        "METAFLOW_GHA_METADATA_FILES": json.dumps(dict(metadata_files)),
+        **{name: str(value) for name, value in step_variables.items()},
+    }
+
+
+def prepare_script(package: CodePackage, python: str) -> str:
+    """Once per VM: an interpreter of the launcher's minor version, the code package, the user's requirements."""
+    bucket, _, key = package.url.removeprefix("s3://").partition("/")
+    download = f"import boto3; boto3.client('s3').download_file({bucket!r}, {key!r}, 'job.tar')"
+    extract = MetaflowPackage.get_extract_commands(package.metadata, "job.tar", dest_dir=".")
+    interpreter = f'"{PREPARED}/venv/bin/python"'
+    return "\n".join(
+        [
+            "set -euo pipefail",
+            "command -v uv >/dev/null || { echo 'uv is not on the PATH of this VM: write the workflow again with "
+            "`python flow.py gha inject`'; exit 1; }",
+            # What a failed try left behind is begun anew.
+            f'rm -rf "{PREPARED}/venv" "{PREPARED}/code"',
+            f'uv venv --quiet --no-project --python {shlex.quote(python)} "{PREPARED}/venv"',
+            f"uv pip install --quiet --python {interpreter} {' '.join(DATASTORE_PACKAGES)}",
+            f'mkdir "{PREPARED}/code" && cd "{PREPARED}/code"',
+            f"{interpreter} -c {shlex.quote(download)}",
+            *extract,
+            "rm -f job.tar",
+            "if [ -f requirements.txt ]; then",
+            f"  uv pip install --quiet --python {interpreter} -r requirements.txt",
+            "fi",
+            f"{interpreter} -m compileall -q .mf_code >/dev/null || true",
+            "",
+        ]
+    )
+
+
+def prepare_key(script: str) -> str:
+    """Tasks whose preparation is the same text share it."""
+    return hashlib.sha256(script.encode()).hexdigest()[:16]
+
+
+def run_script(package: CodePackage, bootstrap: Sequence[str], step_command: str) -> str:
+    """Each try: a copy of the user's files, the environment's own bootstrap, the step under its log capture."""
+    exports = []
+    for name, value in MetaflowPackage.get_post_extract_env_vars(
+        package.metadata, dest_dir="$(pwd)"
+    ).items():
+        if name.endswith(":"):
+            exports.append(f'export {name[:-1]}="{value}"')
+        else:
+            exports.append(f'export {name}="{value}:${{{name}:-}}"')
+    # Metaflow's bootstraps call this to show their logs early; here they are shipped while they come.
+    flush = "flush_mflogs() { :; }"
+    command = "\n".join(["set -e", flush, *bootstrap, step_command])
+    return "\n".join(
+        [
+            "set -euo pipefail",
+            # The user's files are copied, a step may write beside them; Metaflow's own are only read.
+            f'(cd "{PREPARED}/code" && tar -cf - --exclude=./.mf_code .) | tar -xf -',
+            f'ln -s "{PREPARED}/code/.mf_code" .mf_code',
+            f'export PATH="{PREPARED}/venv/bin:$PATH"',
+            # Metaflow reads the endpoint from a variable of its own.
+            'if [ -n "${AWS_ENDPOINT_URL_S3:-}" ]; then export METAFLOW_S3_ENDPOINT_URL="$AWS_ENDPOINT_URL_S3"; fi',
+            *exports,
+            f"exec python -m metaflow_extensions.gha.vm.run_step {shlex.quote(command)}",
+            "",
+        ]
+    )

@@ -1,0 +1,56 @@
+"""What the user configured, read once, as one value."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from metaflow import metaflow_config
+
+from ..errors import GhaException
+
+# Queues lie below the datastore's root; the VM finds them by the path that follows it.
+QUEUES = "gha-queues"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The METAFLOW_GHA_* variables and the S3 root they rest on."""
+
+    datastore_root: str | None
+    endpoint: str | None
+    user_repo: str | None
+    worker_repo: str
+    worker_workflow: str
+    worker_ref: str
+    caller_workflow: str
+    dispatch_ref: str
+
+    @classmethod
+    def load(cls) -> Settings:
+        """Read Metaflow's configuration: environment first, then its configuration files."""
+        return cls(
+            datastore_root=metaflow_config.DATASTORE_SYSROOT_S3,
+            endpoint=os.environ.get("AWS_ENDPOINT_URL_S3") or metaflow_config.S3_ENDPOINT_URL,
+            user_repo=metaflow_config.GHA_USER_REPO or None,
+            worker_repo=metaflow_config.GHA_WORKER_REPO,
+            worker_workflow=metaflow_config.GHA_WORKER_WORKFLOW,
+            worker_ref=metaflow_config.GHA_WORKER_REF,
+            caller_workflow=metaflow_config.GHA_CALLER_WORKFLOW,
+            dispatch_ref=metaflow_config.GHA_DISPATCH_REF,
+        )
+
+    def require_root(self) -> str:
+        """The datastore's root without a trailing slash, or a sentence that says how to set it."""
+        root = (self.datastore_root or "").rstrip("/")
+        if not root.startswith("s3://"):
+            raise GhaException(
+                "METAFLOW_DATASTORE_SYSROOT_S3 is not set; @gha keeps its queue in the datastore's bucket: "
+                "export METAFLOW_DATASTORE_SYSROOT_S3=s3://your-bucket/metaflow here and as a variable of the repository."
+            )
+        return root
+
+    def export_endpoint(self) -> None:
+        """Let boto3 see the endpoint that Metaflow was given under its own name."""
+        if self.endpoint:
+            os.environ.setdefault("AWS_ENDPOINT_URL_S3", self.endpoint)

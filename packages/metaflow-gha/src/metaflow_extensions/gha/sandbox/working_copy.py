@@ -1,0 +1,94 @@
+"""A copy of the user's repository as it stands, so that nothing has to be committed and nothing is changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import GhaException
+
+# Never shared with the original: what the command records of its runs, and caches of interpreters.
+NOT_LINKED = {".git", ".metaflow", "__pycache__"}
+
+# A folder that is no repository is copied whole; beyond this it is hardly a project.
+MOST_FILES = 10_000
+
+
+@dataclass(frozen=True)
+class WorkingCopy:
+    """`root` is a git repository with everything committed, `directory` the user's place in it."""
+
+    root: Path
+    directory: Path
+
+    @classmethod
+    def make(cls, source: Path, target: Path) -> WorkingCopy:
+        """Copy the repository around `source`, or the folder itself, into `target`.
+
+        Tracked and new files are copied as they are; what git ignores (data, environments) is linked.
+        """
+        top = _git_root(source)
+        if top is not None:
+            _copy_repository(top, target)
+        else:
+            _copy_folder(source, target)
+        inside = source.resolve().relative_to(top.resolve()) if top is not None else Path()
+        return cls(target, target / inside)
+
+    def publish(self, url: str) -> None:
+        """Commit everything on `main` of a fresh repository whose remote is `url`."""
+        # Nothing of the user's own git configuration (signing, hooks, templates) has a say here.
+        quiet = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+        person = ["-c", "user.name=sandbox", "-c", "user.email=sandbox@localhost"]
+        for command in (
+            ["init", "--quiet", "--initial-branch=main"],
+            ["add", "--all"],
+            [*person, "commit", "--quiet", "--allow-empty", "--message=The state of the repository"],
+            ["remote", "add", "origin", url],
+        ):
+            subprocess.run(["git", *command], cwd=self.root, env=quiet, check=True)
+
+
+def _git_root(directory: Path) -> Path | None:
+    answer = subprocess.run(
+        ["git", "rev-parse", "--show-toplevel"], cwd=directory, capture_output=True, text=True, check=False
+    )
+    return Path(answer.stdout.strip()) if answer.returncode == 0 else None
+
+
+def _listed(root: Path, *options: str) -> list[str]:
+    answer = subprocess.run(
+        ["git", "ls-files", "-z", "--exclude-standard", *options], cwd=root, capture_output=True, check=True
+    )
+    return [os.fsdecode(name) for name in answer.stdout.split(b"\0") if name]
+
+
+def _copy_repository(root: Path, target: Path) -> None:
+    for name in _listed(root, "--cached", "--others"):
+        original, copy = root / name, target / name
+        if original.is_symlink() or original.is_file():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(original, copy, follow_symlinks=False)
+        elif original.is_dir():  # a submodule or a repository within the repository
+            shutil.copytree(original, copy, symlinks=True, ignore=shutil.ignore_patterns(*NOT_LINKED))
+    for name in _listed(root, "--others", "--ignored", "--directory"):
+        link = target / name.rstrip("/")
+        if link.name not in NOT_LINKED and link.parent.is_dir() and not link.exists():
+            link.symlink_to(root / name.rstrip("/"))
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    count = 0
+    for _, _, files in os.walk(source):
+        count += len(files)
+        if count > MOST_FILES:
+            raise GhaException(
+                f"{source} is not a git repository and holds more than {MOST_FILES} files: "
+                "run the sandbox in your project's folder, or `git init` there first."
+            )
+    shutil.copytree(
+        source, target, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_LINKED)
+    )
