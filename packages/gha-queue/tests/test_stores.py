@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gha_queue import (
+    AccessDeniedError,
+    BucketError,
+    EndpointUnreachableError,
+    InvalidQueueError,
+    MissingBucketError,
+    Queue,
+    QueueNotFoundError,
+    SettingsMismatchError,
+    StoreRefusedError,
+    UnsafeStoreError,
+    UnsupportedStoreError,
+    WrongRegionError,
+)
+from gha_queue.testing import Answer, FaultProxy, ForgetCondition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gha_queue import S3Client
+    from gha_queue.testing import S3Server
+
+
+def test_the_constructor_sends_nothing(url: str, client: S3Client) -> None:
+    queue = Queue(url, client)
+    assert sum(vars(queue.requests).values()) == 0
+
+
+def test_the_first_use_creates_the_queue_and_notes_the_verdict(
+    url: str, client: S3Client, keys: Callable[[Queue, str], list[str]]
+) -> None:
+    queue = Queue(url, client, lease=30, heartbeat=5)
+    queue.put("x")
+    body = client.get_object(Bucket="jobs", Key=url.removeprefix("s3://jobs/") + "/queue")["Body"]
+    record = json.loads(body.read())
+    assert (record["lease"], record["heartbeat"], record["probe"]) == (30, 5, "safe")
+    assert keys(queue, "probe/") == []
+    assert Queue.attach(url, client).settings == queue.settings
+
+
+def test_peers_with_other_settings_are_refused(queue: Queue, client: S3Client) -> None:
+    other = Queue(queue.url, client, lease=90, heartbeat=1)
+    with pytest.raises(SettingsMismatchError, match="has lease=3 and heartbeat=1, not lease=90"):
+        other.put("x")
+
+
+def test_attaching_to_no_queue_is_named(url: str, client: S3Client) -> None:
+    worker = Queue.attach(url, client)
+    with pytest.raises(QueueNotFoundError, match="its owner must create it first"):
+        worker.claim("w")
+    with pytest.raises(InvalidQueueError, match="only its owner"):
+        worker.create()
+
+
+def test_a_store_that_ignores_the_condition_is_refused(
+    url: str, client: S3Client, proxy: FaultProxy, make_client: Callable[..., S3Client]
+) -> None:
+    proxy.plan = lambda _: ForgetCondition()
+    with pytest.raises(UnsafeStoreError, match="Cloudflare R2") as caught:
+        Queue(url, make_client(proxy.endpoint)).create()
+    assert proxy.endpoint in str(caught.value)
+    with pytest.raises(QueueNotFoundError):
+        Queue.attach(url, client).claim("w")
+
+
+def test_a_store_that_is_safe_only_in_sequence_is_refused(
+    url: str, proxy: FaultProxy, make_client: Callable[..., S3Client]
+) -> None:
+    proxy.plan = lambda request: ForgetCondition() if request.key.endswith(".2") else None
+    with pytest.raises(UnsafeStoreError, match="racing creation"):
+        Queue(url, make_client(proxy.endpoint)).create()
+
+
+def test_a_store_without_conditions_is_told_apart(
+    url: str, proxy: FaultProxy, make_client: Callable[..., S3Client]
+) -> None:
+    proxy.plan = lambda request: Answer(501, "NotImplemented") if request.conditional else None
+    with pytest.raises(UnsupportedStoreError, match="Backblaze B2"):
+        Queue(url, make_client(proxy.endpoint)).create()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (403, "AccessDenied", AccessDeniedError),
+        (403, "SignatureDoesNotMatch", AccessDeniedError),
+        (400, "ExpiredToken", AccessDeniedError),
+        (400, "IllegalLocationConstraintException", WrongRegionError),
+        (404, "NoSuchBucket", MissingBucketError),
+    ],
+)
+def test_a_bucket_that_cannot_be_used_is_named(
+    url: str,
+    proxy: FaultProxy,
+    make_client: Callable[..., S3Client],
+    status: int,
+    code: str,
+    error: type[BucketError],
+) -> None:
+    proxy.plan = lambda _: Answer(status, code)
+    with pytest.raises(error):
+        Queue(url, make_client(proxy.endpoint)).create()
+
+
+def test_another_refusal_gives_the_stores_own_words(
+    url: str, proxy: FaultProxy, make_client: Callable[..., S3Client]
+) -> None:
+    proxy.plan = lambda _: Answer(400, "InvalidRequest")
+    with pytest.raises(StoreRefusedError, match="400 InvalidRequest as planned"):
+        Queue(url, make_client(proxy.endpoint)).create()
+
+
+def test_a_missing_bucket_is_named(client: S3Client) -> None:
+    with pytest.raises(MissingBucketError, match="s3://no-such-bucket/p"):
+        Queue("s3://no-such-bucket/p", client).create()
+
+
+def test_an_endpoint_without_a_server_is_named(
+    url: str, make_client: Callable[..., S3Client]
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(EndpointUnreachableError, match=endpoint):
+        Queue(url, make_client(endpoint)).create()
+
+
+def test_a_bucket_without_prefix_holds_a_queue(server: S3Server, client: S3Client) -> None:
+    server.create_bucket("whole")
+    queue = Queue("s3://whole", client)
+    job = queue.put("x")
+    claim = queue.claim("w")
+    assert claim is not None
+    claim.complete()
+    assert queue.wait(job.id).final
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, server: S3Server) -> pytest.MonkeyPatch:
+    """The process's environment with this server as its only AWS."""
+    environment = server.environ()
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_without_a_client_the_environment_decides(
+    aws: pytest.MonkeyPatch, url: str, client: S3Client, eventually: Callable[..., None]
+) -> None:
+    queue = Queue(url, lease=9, heartbeat=3)
+    queue.put("x")
+    claim = queue.claim("w")
+    assert claim is not None
+    before = claim.deadline
+    claim.heartbeat()
+    assert claim.deadline > before
+    assert claim.complete("ok").result == "ok"
+    assert Queue.attach(url, client).drained()
+
+
+def test_a_broken_environment_is_named(aws: pytest.MonkeyPatch, url: str) -> None:
+    aws.setenv("AWS_ENDPOINT_URL_S3", "nonsense")
+    with pytest.raises(InvalidQueueError, match="correct the AWS_ variables"):
+        Queue(url).put("x")
+
+
+def test_missing_credentials_are_named(aws: pytest.MonkeyPatch, url: str) -> None:
+    aws.delenv("AWS_ACCESS_KEY_ID")
+    aws.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(AccessDeniedError, match="credentials"):
+        Queue(url).put("x")

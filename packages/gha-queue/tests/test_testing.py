@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gha_queue.testing import Delay, FaultProxy, S3Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gha_queue import S3Client
+
+
+def listens(endpoint: str) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", int(endpoint.rpartition(":")[2])), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_server_leaves_no_process_and_no_file_even_after_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    server = S3Server()
+    with pytest.raises(KeyError), server:
+        assert listens(server.endpoint)
+        assert os.getsid(server.pid) == server.pid
+        assert len(list(tmp_path.iterdir())) == 1
+        raise KeyError
+    assert not listens(server.endpoint)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = server.pid
+    server.stop()
+
+
+def test_a_server_with_a_directory_keeps_its_data(
+    tmp_path: Path, make_client: Callable[..., S3Client]
+) -> None:
+    with S3Server(data_dir=tmp_path / "data", log_file=tmp_path / "log") as server:
+        server.create_bucket("kept")
+        make_client(server.endpoint).put_object(Bucket="kept", Key="a", Body=b"1")
+    with S3Server(data_dir=tmp_path / "data") as server:
+        found = make_client(server.endpoint).get_object(Bucket="kept", Key="a")
+        assert found["Body"].read() == b"1"
+
+
+def test_the_environment_knows_this_server_and_no_account(server: S3Server) -> None:
+    environment = server.environ({"PATH": "/bin", "AWS_PROFILE": "mine", "AWS_SESSION_TOKEN": "s"})
+    assert environment["PATH"] == "/bin"
+    assert environment["AWS_ENDPOINT_URL_S3"] == server.endpoint
+    assert "mine" not in environment.values()
+    assert "AWS_SESSION_TOKEN" not in environment
+
+
+def test_a_bucket_that_cannot_be_made_is_named(server: S3Server) -> None:
+    with pytest.raises(RuntimeError, match="not created: 400"):
+        server.create_bucket("x")
+
+
+def test_a_proxy_delays_on_demand(proxy: FaultProxy, make_client: Callable[..., S3Client]) -> None:
+    proxy.plan = lambda request: Delay(0.4) if request.key == "slow" else None
+    client = make_client(proxy.endpoint)
+    started = time.monotonic()
+    client.put_object(Bucket="jobs", Key="slow", Body=b"")
+    assert time.monotonic() - started >= 0.4
+    assert [(seen.method, seen.key, seen.conditional) for seen in proxy.seen] == [
+        ("PUT", "slow", False)
+    ]
