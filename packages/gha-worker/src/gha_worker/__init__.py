@@ -1,1 +1,29 @@
 """Runs command jobs from a gha-queue on any machine, and leaves when the work is done."""
+
+from __future__ import annotations
+
+from gha_worker._errors import (
+    InvalidJobError,
+    InvalidResultError,
+    MachineError,
+    RefusedSecretError,
+    UnsupportedVersionError,
+    WorkerError,
+)
+from gha_worker._job import CommandJob, OnStop, Prepare, Resources
+from gha_worker._result import CommandResult, Reason
+
+__all__ = [
+    "CommandJob",
+    "CommandResult",
+    "InvalidJobError",
+    "InvalidResultError",
+    "MachineError",
+    "OnStop",
+    "Prepare",
+    "Reason",
+    "RefusedSecretError",
+    "Resources",
+    "UnsupportedVersionError",
+    "WorkerError",
+]

@@ -1,0 +1,82 @@
+"""The command line: ``gha-worker run QUEUE_URL``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from gha_worker._errors import WorkerError
+from gha_worker._signals import StopSignals
+
+_STARTED = time.monotonic()
+
+
+@click.group()
+@click.version_option(package_name="gha-worker")
+def main() -> None:
+    """Run command jobs from a gha-queue on this machine."""
+
+
+@main.command()
+@click.argument("queue_url")
+@click.option("--name", help="Unique among the queue's workers.  [default: host and process id]")
+@click.option(
+    "--idle-timeout",
+    type=click.FloatRange(min=0),
+    default=120.0,
+    show_default=True,
+    help="Leave after so many seconds without work.",
+)
+@click.option(
+    "--lifetime",
+    type=click.FloatRange(min=0, min_open=True),
+    default=21000.0,
+    show_default=True,
+    help="Seconds until this machine ends; no job runs longer.",
+)
+@click.option(
+    "--work-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where jobs get their directories.  [default: the system's temporary directory]",
+)
+def run(
+    queue_url: str, name: str | None, idle_timeout: float, lifetime: float, work_dir: Path | None
+) -> None:
+    """Claim and run the jobs of QUEUE_URL (s3://bucket/prefix) until there is nothing left to do.
+
+    Leaves when the queue is closed and empty, after the idle time, before the machine's end, or
+    on SIGINT, SIGTERM or SIGHUP. The exit code tells of the worker, not of its jobs: 0 also when
+    jobs failed, 1 when the queue cannot be used, 2 for wrong usage.
+    """
+    with StopSignals() as signals:
+        # Importing an S3 client takes most of the start: nothing above this line waits for it.
+        from gha_queue import Queue, QueueError
+        from gha_worker._environment import drop_empty_aws
+        from gha_worker._guarded import adopt_orphans
+        from gha_worker._info import default_name
+        from gha_worker._journal import Journal
+        from gha_worker._worker import Worker, WorkerSettings
+
+        drop_empty_aws(os.environ)
+        adopt_orphans()
+        settings = WorkerSettings(
+            name=name or default_name(),
+            idle_timeout=idle_timeout,
+            lifetime=lifetime,
+            started=_STARTED,
+            work_dir=work_dir,
+        )
+        try:
+            queue = Queue.attach(queue_url)
+            Worker(queue, settings, dict(os.environ), Journal(), signals).run()
+        except (QueueError, WorkerError) as error:
+            click.echo(f"gha-worker: {error}", err=True)
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

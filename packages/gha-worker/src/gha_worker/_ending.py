@@ -1,0 +1,28 @@
+"""How a guarded script ended, as its guard reports it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gha_worker import _guard
+
+
+class Ending(Enum):
+    """Why a guarded script ended."""
+
+    ITSELF = _guard.ENDED_ITSELF
+    LIMIT = _guard.ENDED_BY_LIMIT
+    STOP = _guard.ENDED_BY_STOP
+    DEADLINE = _guard.ENDED_BY_DEADLINE
+    GUARD_DIED = "guard-died"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a guarded script ended; `seconds` is its run time."""
+
+    ending: Ending
+    exit_code: int | None
+    signal: str | None
+    seconds: float

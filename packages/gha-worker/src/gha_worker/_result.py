@@ -1,0 +1,133 @@
+"""What a worker reports of one command job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Any
+
+from gha_worker._errors import InvalidResultError
+
+TAIL_BYTES = 8192
+
+
+class Reason(str, Enum):
+    """Why a job ended."""
+
+    EXITED = "exited"
+    """Its script ended by itself, with `exit_code` or by `signal`."""
+    TIMEOUT = "timeout"
+    """Its own time limit was over."""
+    STOPPED = "stopped"
+    """Its worker was told to stop, or its queue was cancelled."""
+    PREPARE_FAILED = "prepare-failed"
+    """Its preparation did not succeed; the script never ran."""
+    VM_LIFETIME = "vm-lifetime"
+    """Its machine reached the age at which it ends."""
+    BAD_JOB = "bad-job"
+    """Its payload is no command job; nothing ran."""
+    LEASE_LOST = "lease-lost"
+    """Its lease ran out or another outcome stands; a worker only logs this, it settles nothing."""
+    GUARD_DIED = "guard-died"
+    """The process that watches the job was killed; the job was ended with it."""
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """How one attempt of a command job went: the outcome's `result`, or its `error`.
+
+    `exit_code` is None when the script ended by `signal` (a name such as ``SIGKILL``) or never
+    ran. `seconds` is the run time of preparation and script together. `message` is one sentence,
+    with the next step when something is wrong. `tail` is the end of the job's own output, at most
+    8 KiB, with the values of its secrets replaced by ``***``.
+    """
+
+    reason: Reason
+    exit_code: int | None
+    signal: str | None
+    seconds: float
+    message: str
+    tail: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the script ended by itself with exit code 0."""
+        return self.reason is Reason.EXITED and self.exit_code == 0
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain JSON object, read back by :meth:`from_json`."""
+        return {
+            "reason": self.reason.value,
+            "exit_code": self.exit_code,
+            "signal": self.signal,
+            "seconds": self.seconds,
+            "message": self.message,
+            "tail": self.tail,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> CommandResult:
+        """Read what :meth:`to_json` wrote; unknown fields are ignored.
+
+        Raises :class:`InvalidResultError` for anything else.
+        """
+        if not isinstance(value, Mapping):
+            raise InvalidResultError("it is not a JSON object")
+        missing = [part.name for part in fields(cls) if part.name not in value]
+        if missing:
+            raise InvalidResultError(f"it has no {missing[0]}")
+        try:
+            reason = Reason(value["reason"])
+        except ValueError:
+            raise InvalidResultError(f"it has the unknown reason {value['reason']!r}") from None
+        kinds: dict[str, tuple[type, ...]] = {
+            "exit_code": (int, type(None)),
+            "signal": (str, type(None)),
+            "seconds": (int, float),
+            "message": (str,),
+            "tail": (str,),
+        }
+        for name, kind in kinds.items():
+            if not isinstance(value[name], kind):
+                raise InvalidResultError(f"its {name} is not of the right type")
+        return cls(reason=reason, **{name: value[name] for name in kinds})
+
+
+def overlap(secrets: Iterable[str]) -> int:
+    """How many bytes before a tail must be read so that no secret is cut in two."""
+    return max((len(secret.encode("utf-8", "surrogateescape")) for secret in secrets), default=0)
+
+
+def masked_tail(window: bytes, secrets: Iterable[str], *, skip: int = 0) -> str:
+    """The text of `window` without its first `skip` bytes, every secret value replaced by ***.
+
+    A secret that begins inside the skipped bytes is masked as well. A secret of several lines is
+    also masked line by line, because programs print them so.
+    """
+    hidden = bytearray(len(window))
+    for needle in _needles(secrets):
+        start = window.find(needle)
+        while start >= 0:
+            hidden[start : start + len(needle)] = b"\1" * len(needle)
+            start = window.find(needle, start + 1)
+    shown = bytearray()
+    for position in range(skip, len(window)):
+        if not hidden[position]:
+            shown.append(window[position])
+        elif position == skip or not hidden[position - 1]:
+            shown += b"***"
+    return shown.decode("utf-8", "replace")
+
+
+_SHORTEST_LINE = 4
+"""A shorter line of a secret (a lone brace of a JSON key) would mask half of every log."""
+
+
+def _needles(secrets: Iterable[str]) -> set[bytes]:
+    needles = set()
+    for secret in secrets:
+        lines = [line.strip() for line in secret.splitlines()]
+        parts = {secret, secret.strip(), *(line for line in lines if len(line) >= _SHORTEST_LINE)}
+        needles |= {part.encode("utf-8", "surrogateescape") for part in parts if part}
+    return needles

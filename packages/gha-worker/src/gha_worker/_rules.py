@@ -1,0 +1,195 @@
+"""What a worker does next: every decision as a function of what it knows. No I/O, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gha_worker._ending import Ended, Ending
+from gha_worker._job import CommandJob, OnStop
+from gha_worker._result import CommandResult, Reason
+
+PATIENCE = 1800.0
+"""Seconds of a machine's life that are enough to start a job of any time limit."""
+
+GRACE = 2.0
+"""Seconds between asking a script to end and killing it."""
+
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 3.0
+_GROWTH = 1.5
+
+
+class Leaving(Enum):
+    """Why a worker leaves; the value completes "the worker leaves: ..."."""
+
+    SIGNALLED = "it was told to stop"
+    CANCELLED = "the queue was cancelled"
+    ABANDONED = "the owner of the queue is gone"
+    DRAINED = "the queue is closed and empty"
+    IDLE = "no work came"
+    TOO_OLD = "this machine is too old for the work that waits"
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a worker knows. Times are monotonic seconds; `work_seen` is when work last ended."""
+
+    now: float
+    started: float
+    work_seen: float
+    lifetime: float
+    idle_timeout: float
+    signalled: bool = False
+    paused: bool = False
+    closed: bool = False
+    cancelled: bool = False
+    abandoned: bool = False
+    drained: bool = False
+    refused_for_age: bool = False
+
+    @property
+    def left(self) -> float:
+        """Seconds until this machine ends."""
+        return self.started + self.lifetime - self.now
+
+
+def why_leave(situation: Situation) -> Leaving | None:
+    """The reason to leave, strongest first; None to stay."""
+    reasons = {
+        Leaving.SIGNALLED: situation.signalled,
+        Leaving.CANCELLED: situation.cancelled,
+        Leaving.ABANDONED: situation.abandoned,
+        Leaving.DRAINED: situation.closed and situation.drained,
+        Leaving.TOO_OLD: situation.refused_for_age or situation.left <= 0,
+        Leaving.IDLE: situation.now - situation.work_seen >= situation.idle_timeout,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def may_claim(situation: Situation) -> bool:
+    """Whether to look for work. A closed queue is still worked off; a paused one is not."""
+    return not situation.paused and why_leave(situation) is None
+
+
+def has_time_for(situation: Situation, timeout: float) -> bool:
+    """Whether a job of this time limit may start before the machine ends.
+
+    A long job may start when only half an hour is left, or half of a life that is shorter than
+    an hour: otherwise machines with a short life could never run it.
+    """
+    return situation.left >= min(timeout, PATIENCE, situation.lifetime / 2)
+
+
+def time_limit(situation: Situation, timeout: float) -> tuple[float, Reason]:
+    """When a job that starts now is ended, and the reason that this will have."""
+    own = situation.now + timeout
+    end = situation.started + situation.lifetime
+    return (own, Reason.TIMEOUT) if own <= end else (end, Reason.VM_LIFETIME)
+
+
+def idle_pause(misses: int, chance: float) -> float:
+    """Seconds to wait after the n-th look (from 1) without work; `chance` is in [0, 1)."""
+    growth = _GROWTH ** min(misses - 1, 20)
+    return min(_FIRST_PAUSE * growth, _LONGEST_PAUSE) * (0.75 + 0.25 * chance)
+
+
+class Interruption(Enum):
+    """What made a worker stop a running job."""
+
+    SIGNAL = "signal"
+    CANCEL = "cancel"
+    LEASE_LOST = "lease lost"
+
+
+class Settlement(Enum):
+    """How the attempt of a job is brought to its end."""
+
+    COMPLETE = "succeeded"
+    FAIL = "failed"
+    FAIL_FOR_GOOD = "failed for good"
+    RELEASE = "released"
+    NONE = "lost"
+
+
+def settlement(
+    reason: Reason, *, ok: bool, interruption: Interruption | None, on_stop: OnStop
+) -> Settlement:
+    """How to settle a job that ended for `reason`.
+
+    A lost lease is settled by whoever took it. A job of a cancelled queue is not given back: no
+    one would run it. One that its machine's end cut off is not tried again on another.
+    """
+    if reason is Reason.LEASE_LOST:
+        return Settlement.NONE
+    if reason is Reason.STOPPED:
+        if interruption is Interruption.CANCEL:
+            return Settlement.FAIL_FOR_GOOD
+        return Settlement.RELEASE if on_stop is OnStop.RELEASE else Settlement.FAIL
+    if reason in (Reason.BAD_JOB, Reason.VM_LIFETIME):
+        return Settlement.FAIL_FOR_GOOD
+    return Settlement.COMPLETE if ok else Settlement.FAIL
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One script of a job: its preparation or the job itself."""
+
+    preparing: bool
+    limit: Reason
+    """What it means for this job to be ended at its limit."""
+
+
+def conclude(
+    job: CommandJob,
+    stage: Stage,
+    ended: Ended,
+    *,
+    interruption: Interruption | None = None,
+    before: float = 0.0,
+    tail: str = "",
+) -> CommandResult:
+    """The result of a job whose `stage` ended so, after `before` seconds of earlier stages."""
+    stopped = Reason.LEASE_LOST if interruption is Interruption.LEASE_LOST else Reason.STOPPED
+    reason = {
+        Ending.ITSELF: Reason.PREPARE_FAILED if stage.preparing else Reason.EXITED,
+        Ending.LIMIT: stage.limit,
+        Ending.STOP: stopped,
+        Ending.DEADLINE: Reason.LEASE_LOST,
+        Ending.GUARD_DIED: Reason.GUARD_DIED,
+    }[ended.ending]
+    return CommandResult(
+        reason=reason,
+        exit_code=ended.exit_code,
+        signal=ended.signal,
+        seconds=round(before + ended.seconds, 3),
+        message=_message(job, reason, ended),
+        tail=tail,
+    )
+
+
+_OUT_OF_MEMORY = 137
+
+
+def _message(job: CommandJob, reason: Reason, ended: Ended) -> str:
+    end = f"signal {ended.signal}" if ended.signal else f"exit code {ended.exit_code}"
+    if ended.signal == "SIGKILL" or ended.exit_code == _OUT_OF_MEMORY:
+        end += ", most often a machine out of memory"
+    if reason is Reason.EXITED:
+        if ended.exit_code == 0:
+            return "The script ended with exit code 0."
+        return f"The script ended with {end}; the end of its output says more."
+    return {
+        Reason.PREPARE_FAILED: f"The preparation ended with {end}; the end of its output says"
+        " more, and the next job with this key prepares again.",
+        Reason.TIMEOUT: f"The job was ended at its time limit of {job.timeout:g} s; raise the"
+        " job's timeout or give it less to do.",
+        Reason.VM_LIFETIME: "The job was ended because its machine reached its greatest age;"
+        " split the job or run it on a machine that lives longer.",
+        Reason.STOPPED: "The job was ended because its worker was told to stop; put it again to"
+        " have it run.",
+        Reason.LEASE_LOST: "The job was ended because its lease was lost; whoever took the lease"
+        " settles it.",
+        Reason.GUARD_DIED: f"The job was ended because the process that watches it died of {end};"
+        " give the job more memory or a larger machine.",
+    }[reason]

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from process_watch import alive, command_line, eventually, read_pid
+
+from gha_worker._ending import Ended, Ending
+from gha_worker._guarded import GuardedScript, Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ESCAPED = """
+(setsid bash -c 'trap "" TERM HUP INT; echo $$ > {0}/escaped.new; mv {0}/escaped.new {0}/escaped
+while :; do sleep 60; done' &)
+while [ ! -e {0}/escaped ]; do sleep 0.01; done
+"""
+
+
+class Bench:
+    """Starts guarded scripts in a directory of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.home = directory / "home"
+        self.work = self.home / "work"
+        self.work.mkdir(parents=True)
+
+    def start(
+        self, script: str, *, limit: float = 60.0, deadline: float = 60.0, grace: float = 0.3
+    ) -> GuardedScript:
+        file = self.home / "script"
+        file.write_text(script)
+        now = time.monotonic()
+        environment = {"PATH": os.environ["PATH"], "WORD": "grüße"}
+        output = self.directory / "log"
+        task = Task(
+            file, environment, self.work, output, self.home, now + deadline, now + limit, grace
+        )
+        return GuardedScript(task)
+
+    def log(self) -> str:
+        file = self.directory / "log"
+        return file.read_text() if file.exists() else ""
+
+    def escaped(self) -> str:
+        """A script that leaves a double-forked process in a session of its own."""
+        return ESCAPED.format(self.directory)
+
+    def escaped_pid(self) -> int:
+        return read_pid(self.directory / "escaped")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def wait(guarded: GuardedScript, seconds: float = 20.0) -> Ended:
+    deadline = time.monotonic() + seconds
+    while (ended := guarded.poll()) is None:
+        left = deadline - time.monotonic()
+        assert left > 0, "the guard never reported an end"
+        select.select([guarded], [], [], left)
+    return ended
+
+
+def test_a_script_runs_in_its_directory_with_its_environment_alone(bench: Bench) -> None:
+    with bench.start("pwd; echo $WORD; env | cut -d= -f1 | sort | tr '\\n' ' '") as guarded:
+        ended = wait(guarded)
+    assert (ended.ending, ended.exit_code, ended.signal) == (Ending.ITSELF, 0, None)
+    assert bench.log().split("\n")[:2] == [str(bench.work), "grüße"]
+    assert set(bench.log().split("\n")[2].split()) == {"PATH", "WORD", "PWD", "SHLVL", "_"}
+
+
+def test_exit_codes_and_signals_are_told_apart(bench: Bench) -> None:
+    with bench.start("exit 7") as guarded:
+        assert wait(guarded).exit_code == 7
+    with bench.start("kill -KILL $$") as guarded:
+        ended = wait(guarded)
+    assert (ended.exit_code, ended.signal) == (None, "SIGKILL")
+
+
+def test_a_script_gets_default_signals_and_no_input(bench: Bench) -> None:
+    with bench.start("grep SigIgn /proc/self/status; cat; yes | head -1") as guarded:
+        assert wait(guarded).exit_code == 0
+    assert bench.log() == "SigIgn:\t0000000000000000\ny\n"
+
+
+def test_neither_script_nor_environment_is_on_a_command_line(bench: Bench) -> None:
+    with bench.start("MARK=in-script; sleep 60") as guarded:
+        eventually(lambda: "bash" in tree_arguments(guarded.guard_pid))
+        arguments = tree_arguments(guarded.guard_pid)
+    assert "in-script" not in arguments
+    assert "grüße" not in arguments
+
+
+def tree_arguments(root: int) -> str:
+    from gha_worker._guard import descendants
+
+    return "\n".join(command_line(pid) for pid in [root, *descendants(root)])
+
+
+def test_what_a_script_leaves_behind_is_killed(bench: Bench) -> None:
+    with bench.start(bench.escaped()) as guarded:
+        assert wait(guarded).exit_code == 0
+        assert not alive(bench.escaped_pid())
+
+
+def test_the_limit_ends_the_whole_tree(bench: Bench) -> None:
+    with bench.start(bench.escaped() + "sleep 60", limit=1.0) as guarded:
+        assert wait(guarded).ending is Ending.LIMIT
+        assert not alive(bench.escaped_pid())
+
+
+def test_a_stop_leaves_time_to_clean_up(bench: Bench) -> None:
+    with bench.start("trap 'sleep 0.2; echo clean; exit 3' TERM; echo up; sleep 60 & wait") as it:
+        eventually(lambda: bench.log() == "up\n")
+        it.stop(grace=10.0)
+        ended = wait(it)
+    assert (ended.ending, ended.exit_code) == (Ending.STOP, 3)
+    assert bench.log() == "up\nclean\n"
+
+
+def test_a_child_of_a_stopped_script_gets_the_grace_too(bench: Bench) -> None:
+    child = "trap 'sleep 0.3; echo saved; exit' TERM; echo up; sleep 60 & wait"
+    with bench.start(f"bash -c '{child.replace(chr(39), chr(34))}'; true") as guarded:
+        eventually(lambda: bench.log() == "up\n")
+        guarded.stop(grace=10.0)
+        wait(guarded)
+    assert bench.log() == "up\nsaved\n"
+
+
+def test_a_script_that_ignores_a_stop_is_killed_after_the_grace(bench: Bench) -> None:
+    with bench.start("trap '' TERM; echo up; while :; do sleep 60; done") as guarded:
+        eventually(lambda: bench.log() == "up\n")
+        began = time.monotonic()
+        guarded.stop(grace=0.3)
+        ended = wait(guarded)
+    assert (ended.ending, ended.signal) == (Ending.STOP, "SIGKILL")
+    assert 0.3 <= time.monotonic() - began < 5.0
+
+
+def test_the_deadline_kills_at_once(bench: Bench) -> None:
+    script = bench.escaped() + "trap 'echo asked' TERM; sleep 60"
+    with bench.start(script, deadline=1.0, grace=30.0) as guarded:
+        ended = wait(guarded)
+        assert (ended.ending, ended.signal) == (Ending.DEADLINE, "SIGKILL")
+        assert not alive(bench.escaped_pid())
+    assert bench.log() == ""
+
+
+def test_a_new_deadline_lets_it_run_on(bench: Bench) -> None:
+    with bench.start("sleep 1.2; echo whole", deadline=0.6) as guarded:
+        guarded.extend(time.monotonic() + 60.0)
+        assert wait(guarded).ending is Ending.ITSELF
+    assert bench.log() == "whole\n"
+
+
+def test_an_older_deadline_that_comes_late_takes_nothing_back(bench: Bench) -> None:
+    with bench.start("sleep 0.3; echo whole") as guarded:
+        guarded.extend(time.monotonic() - 1.0)
+        assert wait(guarded).ending is Ending.ITSELF
+    assert bench.log() == "whole\n"
+
+
+def test_a_worker_that_goes_takes_the_tree_and_its_files_with_it(bench: Bench) -> None:
+    with bench.start(bench.escaped() + "sleep 60"):
+        pid = eventually(lambda: (bench.directory / "escaped").exists() and bench.escaped_pid())
+        (bench.work / "sealed").mkdir(mode=0o500)
+    eventually(lambda: not alive(pid))
+    assert not bench.home.exists()
+
+
+def test_signals_to_the_guard_do_not_end_it(bench: Bench) -> None:
+    with bench.start("echo up; sleep 0.3; echo whole") as guarded:
+        eventually(lambda: bench.log().startswith("up"))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(guarded.guard_pid, number)
+        assert wait(guarded).exit_code == 0
+    assert bench.log() == "up\nwhole\n"
+
+
+def test_a_killed_guard_is_reported_and_its_script_ended(bench: Bench) -> None:
+    with bench.start(f"echo $$ > {bench.directory}/pid; sleep 60 & wait") as guarded:
+        pid = eventually(lambda: read_pid(bench.directory / "pid"))
+        os.kill(guarded.guard_pid, signal.SIGKILL)
+        ended = wait(guarded)
+        assert (ended.ending, ended.signal) == (Ending.GUARD_DIED, "SIGKILL")
+        eventually(lambda: not alive(pid))
+        eventually(lambda: not group_alive(pid))
+
+
+def group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_large_environment_reaches_the_script(bench: Bench) -> None:
+    file = bench.home / "script"
+    file.write_text('echo "${#BIG}"')
+    now = time.monotonic()
+    environment = {"PATH": os.environ["PATH"], "BIG": "x" * 120_000}
+    output = bench.directory / "log"
+    task = Task(file, environment, bench.work, output, bench.home, now + 60, now + 60, 1.0)
+    with GuardedScript(task) as guarded:
+        assert wait(guarded).exit_code == 0
+    assert bench.log() == "120000\n"
+
+
+def test_a_missing_bash_is_told_in_the_output(bench: Bench, tmp_path: Path) -> None:
+    file = bench.home / "script"
+    file.write_text("true")
+    now = time.monotonic()
+    output = bench.directory / "log"
+    empty = {"PATH": str(tmp_path)}
+    task = Task(file, empty, bench.work, output, bench.home, now + 60, now + 60, 1.0)
+    with GuardedScript(task) as guarded:
+        assert wait(guarded).exit_code == 127
+    assert "bash could not be started" in bench.log()
+
+
+def test_the_guard_needs_nothing_but_the_standard_library() -> None:
+    from gha_worker import _guard
+
+    command = [sys.executable, "-I", "-S", _guard.__file__]
+    subprocess.run(command, stdin=subprocess.DEVNULL, env={}, check=True)

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gha_worker import CommandJob, OnStop, Reason
+from gha_worker._ending import Ended, Ending
+from gha_worker._rules import (
+    Interruption,
+    Leaving,
+    Settlement,
+    Situation,
+    Stage,
+    conclude,
+    has_time_for,
+    idle_pause,
+    may_claim,
+    settlement,
+    time_limit,
+    why_leave,
+)
+
+CALM = Situation(now=100.0, started=0.0, work_seen=90.0, lifetime=21000.0, idle_timeout=120.0)
+moments = st.floats(min_value=0, max_value=30000)
+flags = st.booleans()
+situations = st.builds(
+    Situation,
+    now=moments,
+    started=st.just(0.0),
+    work_seen=moments,
+    lifetime=st.floats(min_value=1, max_value=30000),
+    idle_timeout=st.floats(min_value=0, max_value=600),
+    signalled=flags,
+    paused=flags,
+    closed=flags,
+    cancelled=flags,
+    abandoned=flags,
+    drained=flags,
+    refused_for_age=flags,
+)
+timeouts = st.floats(min_value=0.1, max_value=50000)
+
+
+def test_a_calm_worker_claims_and_stays() -> None:
+    assert why_leave(CALM) is None
+    assert may_claim(CALM)
+
+
+@pytest.mark.parametrize(
+    ("change", "leaving"),
+    [
+        ({"signalled": True}, Leaving.SIGNALLED),
+        ({"cancelled": True}, Leaving.CANCELLED),
+        ({"abandoned": True}, Leaving.ABANDONED),
+        ({"closed": True, "drained": True}, Leaving.DRAINED),
+        ({"now": 21000.0, "work_seen": 20999.0}, Leaving.TOO_OLD),
+        ({"refused_for_age": True}, Leaving.TOO_OLD),
+        ({"now": 210.0}, Leaving.IDLE),
+    ],
+)
+def test_each_reason_to_leave(change: dict[str, float], leaving: Leaving) -> None:
+    situation = replace(CALM, **change)  # type: ignore[arg-type]
+    assert why_leave(situation) is leaving
+    assert not may_claim(situation)
+
+
+def test_a_closed_queue_is_worked_off_first() -> None:
+    closed = replace(CALM, closed=True)
+    assert why_leave(closed) is None
+    assert may_claim(closed)
+
+
+def test_an_empty_queue_that_is_open_is_waited_at() -> None:
+    assert why_leave(replace(CALM, drained=True)) is None
+
+
+def test_a_paused_queue_is_waited_at_without_claims() -> None:
+    paused = replace(CALM, paused=True)
+    assert why_leave(paused) is None
+    assert not may_claim(paused)
+
+
+@given(situations)
+def test_who_leaves_claims_nothing(situation: Situation) -> None:
+    if why_leave(situation) is not None:
+        assert not may_claim(situation)
+
+
+@given(situations, timeouts)
+def test_no_job_outlives_its_machine_or_its_own_limit(situation: Situation, timeout: float) -> None:
+    at, reason = time_limit(situation, timeout)
+    assert at <= situation.now + timeout
+    assert at <= situation.started + situation.lifetime
+    assert (reason is Reason.TIMEOUT) == (at == situation.now + timeout)
+
+
+@given(situations, timeouts)
+def test_a_job_starts_only_where_it_can_end_or_has_half_an_hour(
+    situation: Situation, timeout: float
+) -> None:
+    if has_time_for(situation, timeout):
+        assert situation.left >= min(timeout, 1800, situation.lifetime / 2)
+    else:
+        assert situation.left < timeout
+        assert situation.left < 1800
+
+
+@given(timeouts, st.floats(min_value=1, max_value=30000))
+def test_a_young_machine_takes_any_job(timeout: float, lifetime: float) -> None:
+    young = replace(CALM, now=0.0, work_seen=0.0, lifetime=lifetime)
+    assert has_time_for(young, timeout)
+
+
+@pytest.mark.parametrize(
+    ("left", "timeout", "starts"),
+    [(1800, 21600, True), (1799, 21600, False), (60, 60, True), (59, 60, False)],
+)
+def test_the_last_half_hour_is_for_short_jobs(left: float, timeout: float, *, starts: bool) -> None:
+    situation = replace(CALM, now=CALM.lifetime - left)
+    assert has_time_for(situation, timeout) is starts
+
+
+@given(st.integers(1, 10**6), st.floats(0, 1, exclude_max=True))
+def test_idle_pauses_grow_to_three_seconds(misses: int, chance: float) -> None:
+    pause = idle_pause(misses, chance)
+    assert 0.18 < pause <= 3.0
+    assert idle_pause(misses + 1, chance) >= pause
+
+
+def test_the_first_pause_is_short() -> None:
+    assert idle_pause(1, 0.999) < 0.25
+
+
+reasons = st.sampled_from(Reason)
+interruptions = st.none() | st.sampled_from(Interruption)
+
+
+@given(reasons, flags, interruptions, st.sampled_from(OnStop))
+def test_settlements_keep_their_promises(
+    reason: Reason, ok: bool, interruption: Interruption | None, on_stop: OnStop
+) -> None:
+    settled = settlement(reason, ok=ok, interruption=interruption, on_stop=on_stop)
+    if settled is Settlement.COMPLETE:
+        assert ok
+    if settled is Settlement.RELEASE:
+        assert reason is Reason.STOPPED
+        assert on_stop is OnStop.RELEASE
+        assert interruption is not Interruption.CANCEL
+    assert (settled is Settlement.NONE) == (reason is Reason.LEASE_LOST)
+    if reason in (Reason.VM_LIFETIME, Reason.BAD_JOB):
+        assert settled is Settlement.FAIL_FOR_GOOD
+
+
+@pytest.mark.parametrize(
+    ("ending", "preparing", "interruption", "reason"),
+    [
+        (Ending.ITSELF, False, None, Reason.EXITED),
+        (Ending.ITSELF, True, None, Reason.PREPARE_FAILED),
+        (Ending.ITSELF, False, Interruption.SIGNAL, Reason.EXITED),
+        (Ending.LIMIT, False, None, Reason.VM_LIFETIME),
+        (Ending.LIMIT, True, None, Reason.VM_LIFETIME),
+        (Ending.STOP, True, Interruption.SIGNAL, Reason.STOPPED),
+        (Ending.STOP, False, Interruption.CANCEL, Reason.STOPPED),
+        (Ending.STOP, False, Interruption.LEASE_LOST, Reason.LEASE_LOST),
+        (Ending.DEADLINE, False, None, Reason.LEASE_LOST),
+        (Ending.GUARD_DIED, False, None, Reason.GUARD_DIED),
+    ],
+)
+def test_the_guard_decides_why_a_job_ended(
+    ending: Ending, preparing: bool, interruption: Interruption | None, reason: Reason
+) -> None:
+    result = conclude(
+        CommandJob(script="true"),
+        Stage(preparing=preparing, limit=Reason.VM_LIFETIME),
+        Ended(ending, 1, None, 2.0),
+        interruption=interruption,
+        before=1.5,
+        tail="end",
+    )
+    assert result.reason is reason
+    assert result.seconds == 3.5
+    assert result.tail == "end"
+    assert result.message.endswith(".")
