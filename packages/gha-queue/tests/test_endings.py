@@ -32,15 +32,14 @@ class DyingClient:
         def call(**kwargs: Any) -> Any:  # noqa: ANN401 - likewise
             if self._left < 0:
                 raise ProcessDiedError
-            answer = operation(**kwargs)
-            self._armed = self._armed or (
-                name == "put_object" and "/outcomes/" in str(kwargs.get("Key"))
-            )
-            if self._armed:
-                self._left -= 1
+            ending = name == "put_object" and "/outcomes/" in str(kwargs.get("Key"))
+            self._armed = self._armed or ending
+            self._left -= self._armed
+            try:
+                return operation(**kwargs)
+            finally:
                 if self._left < 0:
                     raise ProcessDiedError
-            return answer
 
         return call
 

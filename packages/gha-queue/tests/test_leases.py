@@ -64,7 +64,7 @@ def test_a_late_holder_is_refused_its_completion(queue: Queue, later: Queue) -> 
     assert claim.lost.is_set()
     assert caught.value.outcome is not None
     assert caught.value.outcome.worker == "late"
-    assert claimed(queue, "second").complete("theirs").result == "theirs"
+    assert claimed(later, "second").complete("theirs").result == "theirs"
     assert queue.wait(job.id).result == "theirs"
 
 
@@ -188,29 +188,33 @@ def test_keep_alive_takes_its_own_ending_for_no_loss(
     assert keys(queue, "claims/") == []
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_listener_that_fails_counts_as_a_lost_lease(queue: Queue) -> None:
     queue.put("x")
     claim = claimed(queue)
 
     def fail(_: float) -> None:
-        raise SystemExit
+        raise RuntimeError("the listener is broken")
 
     with claim.keep_alive(on_extended=fail):
         assert claim.lost.wait(10)
 
 
 def test_a_worker_that_slept_through_its_own_claim_gives_it_back(
-    queue: Queue, client: S3Client
+    queue: Queue, proxy: FaultProxy, make_client: Callable[..., S3Client]
 ) -> None:
     job = queue.put("x")
     now = [0.0]
 
-    def monotonic() -> float:
-        now[0] += 0.5  # every look at the clock finds that half a second has passed
-        return now[0]
+    def plan(request: ProxiedRequest) -> Fault | None:
+        if "/claims/" in request.key and not now[0]:
+            now[0] = 100.0
+        return None
 
-    slow = Queue.attach(queue.url, client, runtime=Runtime(monotonic=monotonic))
-    assert slow.claim("slow") is None
-    claim = claimed(queue)
-    assert (claim.job.id, claim.attempt) == (job.id, 2)
+    proxy.plan = plan
+    sleepy = Queue.attach(
+        queue.url, make_client(proxy.endpoint), runtime=Runtime(monotonic=lambda: now[0])
+    )
+    claim = claimed(sleepy)
+    assert (claim.job.id, claim.attempt, now) == (job.id, 2, [100.0])
     assert claim.complete().used == 1

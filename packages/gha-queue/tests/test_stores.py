@@ -97,7 +97,7 @@ def test_a_store_without_conditions_is_told_apart(
         (404, "NoSuchBucket", MissingBucketError),
     ],
 )
-def test_a_bucket_that_cannot_be_used_is_named(
+def test_a_bucket_that_cannot_be_used_is_named(  # noqa: PLR0917 - fixtures
     url: str,
     proxy: FaultProxy,
     make_client: Callable[..., S3Client],

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gha_queue._records import Outcome
 
-_SAFE_STORES = "AWS S3, Cloudflare R2, Tigris, Scaleway, OVHcloud or MinIO"
+_SAFE_STORES = "AWS S3, Cloudflare R2, Tigris, Scaleway or OVHcloud"
 
 
 class QueueError(Exception):
