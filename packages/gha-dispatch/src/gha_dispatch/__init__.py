@@ -19,9 +19,11 @@ from gha_dispatch._errors import (
     WorkflowNotFoundError,
 )
 from gha_dispatch._gh import Gh, find_gh
-from gha_dispatch._github import GitHub, Workflow, WorkflowJob, WorkflowRun, WorkflowRunStatus
+from gha_dispatch._github import GitHub
 from gha_dispatch._repository import Repository
+from gha_dispatch._run import WorkflowJob, WorkflowRun, WorkflowRunStatus
 from gha_dispatch._secrets import Secrets
+from gha_dispatch._workflow import Workflow
 
 __all__ = [
     "DispatchError",

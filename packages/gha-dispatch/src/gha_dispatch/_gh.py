@@ -6,7 +6,7 @@ import json
 import os
 import re
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -42,6 +42,11 @@ class Answer:
     body: Json = field(repr=False)
 
     @property
+    def is_success(self) -> bool:
+        """Whether the status is one of 2xx."""
+        return self.status in range(200, 300)
+
+    @property
     def message(self) -> str:
         """GitHub's own words for a refusal, on one line."""
         text = self.body.get("message") if isinstance(self.body, dict) else None
@@ -75,7 +80,7 @@ class Gh:
             return answer
         if done.returncode == NO_LOGIN:
             raise NotAuthenticatedError(host)
-        raise GitHubUnavailableError(host, last_line(done.stderr) or f"gh ended {done.returncode}")
+        raise GitHubUnavailableError(host, last_line(done.stderr) or "no answer of GitHub's")
 
     def call(self, host: str, args: list[str], text: str) -> subprocess.CompletedProcess[str]:
         """Run gh with these arguments, `text` on stdin, within the time limit."""
@@ -139,7 +144,7 @@ def unofficial_gh() -> Path:
 
 
 def parse_answer(text: str) -> Answer | None:
-    """Read what `gh api --include` printed; None when it holds no HTTP answer."""
+    """Read what `gh api --include` printed; None when it holds no answer of GitHub's."""
     head, _, rest = text.replace("\r\n", "\n").partition("\n\n")
     first, *lines = head.split("\n")
     match = re.match(r"HTTP/\S+ (\d{3})", first)
@@ -147,11 +152,12 @@ def parse_answer(text: str) -> Answer | None:
         return None
     pairs = (line.partition(":") for line in lines)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    answer = Answer(int(match.group(1)), headers, None)
     try:
-        body = json.loads(rest) if rest.strip() else None
+        return replace(answer, body=json.loads(rest) if rest.strip() else None)
     except ValueError:
-        body = None  # a proxy's page, or an empty 2xx: the status speaks
-    return Answer(int(match.group(1)), headers, body)
+        # a refusal's status speaks for itself; a success that is no JSON comes from a proxy
+        return None if answer.is_success else answer
 
 
 def last_line(text: str) -> str:

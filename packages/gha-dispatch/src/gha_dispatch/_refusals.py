@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from gha_dispatch._errors import (
@@ -19,12 +20,6 @@ from gha_dispatch._errors import (
 if TYPE_CHECKING:
     from gha_dispatch._gh import Answer
 
-UNAUTHORIZED = 401
-FORBIDDEN = 403
-UNPROCESSABLE = 422
-TOO_MANY = 429
-SERVER = 500
-
 
 def refusal(
     answer: Answer, *, host: str, action: str, dispatch: tuple[str, str] | None = None
@@ -35,15 +30,21 @@ def refusal(
     GitHub's words for a 422 speak of inputs.
     """
     status, message = answer.status, answer.message
-    if status >= SERVER:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return GitHubUnavailableError(host, f"HTTP {status}", status)
-    if status == UNAUTHORIZED:
+    if status == HTTPStatus.UNAUTHORIZED:
         return NotAuthenticatedError(host)
-    if status == TOO_MANY or (status == FORBIDDEN and _is_limit(answer)):
+    if status == HTTPStatus.TOO_MANY_REQUESTS or (
+        status == HTTPStatus.FORBIDDEN and _is_limit(answer)
+    ):
         return RateLimitedError(_wait(answer))
-    if status == FORBIDDEN:
+    if status == HTTPStatus.FORBIDDEN:
         return PermissionDeniedError(host, action, message)
-    named = _of_dispatch(message, *dispatch) if dispatch and status == UNPROCESSABLE else None
+    named = (
+        _of_dispatch(message, *dispatch)
+        if dispatch and status == HTTPStatus.UNPROCESSABLE_ENTITY
+        else None
+    )
     return named or RequestRejectedError(action, status, message)
 
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from gha_dispatch._github import GitHub
 
 DEFAULT_HOST = "github.com"
-_PART = re.compile(r"[A-Za-z0-9._-]+")
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_FULL = re.compile(
+    r"(?P<host>[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)"
+    r"/(?P<owner>[A-Za-z0-9._-]+)/(?P<name>[A-Za-z0-9._-]+)"
+)
 _SCP = re.compile(r"(?:[^@/:]+@)?(?P<host>[^:/@]+):(?P<path>(?!//).+)")
 _SCHEMES = {"https", "http", "ssh", "git", "git+ssh", "git+https"}
 
@@ -42,10 +44,9 @@ class Repository:
 
         Raises NoRepositoryError. Costs no request.
         """
-        parts = text.strip().split("/")
-        if len(parts) == 2:  # noqa: PLR2004
-            parts.insert(0, os.environ.get("GH_HOST") or DEFAULT_HOST)
-        repository = _checked(parts)
+        text = text.strip()
+        host = os.environ.get("GH_HOST") or DEFAULT_HOST
+        repository = _checked(f"{host}/{text}" if text.count("/") == 1 else text)
         if repository is None:
             raise NoRepositoryError(
                 f"{text!r} names no repository. Write it as owner/name or host/owner/name."
@@ -88,7 +89,10 @@ class Repository:
 def parse_url(url: str) -> Repository | None:
     """Read a remote's URL in any form that git takes; None when it lies on no host."""
     if "://" in url:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return None
         if parts.scheme.lower() not in _SCHEMES:
             return None
         host, path = parts.hostname or "", parts.path
@@ -100,7 +104,7 @@ def parse_url(url: str) -> Repository | None:
     host = host.lower()
     host = DEFAULT_HOST if host in {"ssh.github.com", "www.github.com"} else host
     path = path.strip("/")
-    return _checked([host, *path.removesuffix(".git").split("/")])
+    return _checked(f"{host}/{path.removesuffix('.git')}")
 
 
 def parse_remotes(listed: str) -> dict[str, Repository]:
@@ -126,10 +130,8 @@ def choose(remotes: Mapping[str, Repository], resolved: Mapping[str, str]) -> Re
     for name, value in resolved.items():
         if value == "base" and name in remotes:
             return remotes[name]
-        parts = value.split("/")
-        if len(parts) == 2 and name in remotes:  # noqa: PLR2004
-            parts.insert(0, remotes[name].host)
-        chosen = _checked(parts)
+        is_short = value.count("/") == 1 and name in remotes
+        chosen = _checked(f"{remotes[name].host}/{value}" if is_short else value)
         if chosen is not None:
             return chosen
     if "origin" in remotes:
@@ -138,12 +140,11 @@ def choose(remotes: Mapping[str, Repository], resolved: Mapping[str, str]) -> Re
     return distinct.pop() if len(distinct) == 1 else None
 
 
-def _checked(parts: list[str]) -> Repository | None:
-    if len(parts) != 3 or not _HOST.fullmatch(parts[0]):  # noqa: PLR2004
+def _checked(text: str) -> Repository | None:
+    match = _FULL.fullmatch(text)
+    if match is None or {match["owner"], match["name"]} & {".", ".."}:
         return None
-    if any(not _PART.fullmatch(part) or part in {".", ".."} for part in parts[1:]):
-        return None
-    return Repository(*parts)
+    return Repository(match["host"], match["owner"], match["name"])
 
 
 def _git(directory: Path, *args: str) -> str | None:

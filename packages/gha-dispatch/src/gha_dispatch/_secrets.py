@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gha_dispatch._errors import (
-    DispatchError,
-    GitHubUnavailableError,
-    NotAuthenticatedError,
-    RepositoryNotFoundError,
-)
+from gha_dispatch._errors import GitHubUnavailableError, NotAuthenticatedError
 from gha_dispatch._gh import NO_LOGIN, Answer, last_line
-from gha_dispatch._refusals import refusal
 
 if TYPE_CHECKING:
-    from gha_dispatch._gh import Gh
-    from gha_dispatch._repository import Repository
+    from gha_dispatch._requests import Requests
 
 MAX_BYTES = 48 * 1024
-NOT_FOUND = 404
 _NAME = re.compile(r"(?!GITHUB_)[A-Z_][A-Z0-9_]*", re.IGNORECASE)
 
 
@@ -28,26 +20,12 @@ _NAME = re.compile(r"(?!GITHUB_)[A-Z_][A-Z0-9_]*", re.IGNORECASE)
 class Secrets:
     """The repository's Actions secrets. GitHub tells their names, never their values."""
 
-    gh: Gh = field(repr=False)
-    repository: Repository
+    requests: Requests
 
     def names(self) -> list[str]:
         """The names of the secrets, sorted. One request per 100."""
-        repository = self.repository
-        names: list[str] = []
-        while True:
-            page = len(names) // 100 + 1
-            endpoint = (
-                f"repos/{repository.owner}/{repository.name}/actions/secrets"
-                f"?per_page=100&page={page}"
-            )
-            answer = self.gh.api(repository.host, "GET", endpoint)
-            if answer.status != 200:  # noqa: PLR2004
-                raise self._refused(answer, "list the secrets")
-            found = [str(secret["name"]) for secret in answer.body["secrets"]]
-            names += found
-            if len(found) < 100:  # noqa: PLR2004
-                return sorted(names)
+        found = self.requests.pages("/actions/secrets", "secrets", "list the secrets")
+        return sorted(str(secret["name"]) for secret in found)
 
     def set(self, name: str, value: str) -> None:
         """Set a secret. gh seals the value, which reaches it on stdin. Two requests.
@@ -68,20 +46,15 @@ class Secrets:
                 f"The secret {name} is empty or ends in a line break, which gh would drop. "
                 "Strip it first."
             )
-        done = self.gh.call(
-            self.repository.host, ["secret", "set", name, "--repo", str(self.repository)], value
-        )
+        repository = self.requests.repository
+        arguments = ["secret", "set", name, "--repo", str(repository)]
+        done = self.requests.gh.call(repository.host, arguments, value)
         if done.returncode == 0:
             return
         if done.returncode == NO_LOGIN:
-            raise NotAuthenticatedError(self.repository.host)
+            raise NotAuthenticatedError(repository.host)
         status = re.search(r"HTTP (\d{3})(?:: ([^\n(]*))?", done.stderr)
         if status is None:
-            raise GitHubUnavailableError(self.repository.host, last_line(done.stderr))
+            raise GitHubUnavailableError(repository.host, last_line(done.stderr))
         answer = Answer(int(status[1]), {}, {"message": (status[2] or "").strip()})
-        raise self._refused(answer, f"set the secret {name}")
-
-    def _refused(self, answer: Answer, action: str) -> DispatchError:
-        if answer.status == NOT_FOUND:
-            return RepositoryNotFoundError(str(self.repository))
-        return refusal(answer, host=self.repository.host, action=action)
+        self.requests.confirmed(answer, f"set the secret {name}")

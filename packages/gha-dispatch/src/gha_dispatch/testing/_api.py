@@ -114,16 +114,9 @@ class Api:
         if found is None:
             return _refused(422, f"No ref found for: {body['ref']}")
         ref, commit = found
-        text = self._caller.read(commit, f"{FOLDER}/{file}")
-        given = body.get("inputs") or {}
         try:
-            document = read_workflow(text or "")
-            declared = trigger(document, "workflow_dispatch")
-            if declared is None:
-                return _refused(422, "Workflow does not have 'workflow_dispatch' trigger")
-            if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
-                return _refused(422, "Invalid inputs: every input is a string")
-            inputs = dispatch_inputs(declared.get("inputs") or {}, given)
+            document = read_workflow(self._caller.read(commit, f"{FOLDER}/{file}") or "")
+            inputs = _read_inputs(document, body.get("inputs") or {})
         except (InputsError, InvalidWorkflowError) as error:
             return _refused(422, str(error))
         run = self._dispatch(file, document, ref, commit, inputs)
@@ -205,6 +198,15 @@ class Api:
 
     def _run_json(self, run: RunRecord) -> dict[str, Any]:
         return run_json(run, self._base, self._workflow_ids[run.file])
+
+
+def _read_inputs(document: Document, given: Mapping[str, str]) -> dict[str, str]:
+    declared = trigger(document, "workflow_dispatch")
+    if declared is None:
+        raise InvalidWorkflowError("Workflow does not have 'workflow_dispatch' trigger")
+    if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
+        raise InputsError("Invalid inputs: every input is a string")
+    return dispatch_inputs(declared.get("inputs") or {}, given)
 
 
 def _page(request: Request, items: list[Any]) -> list[Any]:

@@ -44,10 +44,12 @@ class Caller:
         """Make a repository without files whose HEAD is the commit: act reads its facts there."""
         source = os.fspath(self.directory.resolve())
         options = ["--quiet", "--shared", "--no-checkout"]
-        subprocess.run(["git", "clone", *options, source, os.fspath(target)], check=True)
-        subprocess.run(
-            ["git", "-C", os.fspath(target), "update-ref", "--no-deref", "HEAD", commit], check=True
-        )
+        clone = os.fspath(target)
+        for command in (
+            ["git", "clone", *options, source, clone],
+            ["git", "-C", clone, "update-ref", "--no-deref", "HEAD", commit],
+        ):
+            subprocess.run(command, check=True, env=_environment())
 
     def _git(self, *args: str) -> str | None:
         done = subprocess.run(
@@ -55,6 +57,12 @@ class Caller:
             capture_output=True,
             encoding="utf-8",
             errors="replace",
+            env=_environment(),
             check=False,
         )
         return done.stdout if done.returncode == 0 else None
+
+
+def _environment() -> dict[str, str]:
+    # inside a git hook these point at another repository
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}

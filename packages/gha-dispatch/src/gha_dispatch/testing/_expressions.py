@@ -39,8 +39,8 @@ def evaluate(template: Value, contexts: Contexts) -> Value:
         return [evaluate(value, contexts) for value in template]
     if not isinstance(template, str):
         return template
-    whole = _TEMPLATE.fullmatch(template.strip())
-    if whole is not None:
+    whole = _TEMPLATE.match(template.strip())
+    if whole is not None and whole.end() == len(template.strip()):
         return _Parser(whole[1], contexts).parse()
     return _TEMPLATE.sub(lambda found: as_text(_Parser(found[1], contexts).parse()), template)
 

@@ -146,15 +146,14 @@ def _descendants(ancestor: int) -> list[int]:
 
 def _linux_parents() -> list[tuple[int, int]]:
     pairs = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208 -- names are all that is wanted
-        if entry.isdigit():
-            try:
-                stat = Path("/proc", entry, "stat").read_text("utf-8", "replace")
-            except OSError:
-                continue
-            state, parent = stat.rpartition(")")[2].split()[:2]
-            if state != "Z":
-                pairs.append((int(entry), int(parent)))
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (entry / "stat").read_text("utf-8", "replace")
+        except OSError:
+            continue
+        state, parent = stat.rpartition(")")[2].split()[:2]
+        if state != "Z":
+            pairs.append((int(entry.name), int(parent)))
     return pairs
 
 

@@ -77,6 +77,8 @@ class Plan:
             ]
         except (ExpressionError, InvalidWorkflowError, ValueError) as error:
             raise StartupFailureError(str(error)) from error
+        except (AttributeError, KeyError, TypeError) as error:
+            raise StartupFailureError(f"the workflow is malformed: {error!r}") from error
         if not planned:
             raise StartupFailureError("the workflow has no jobs")
         return planned
@@ -139,7 +141,9 @@ class Plan:
                 if isinstance(combination, MatrixError):
                     yield PlannedJob(label, document=called, refused=str(combination), **shared)
                     continue
-                files = {path: _alone(called, inner_id, body, combination)}
+                # act names a called workflow by its own name, GitHub by its caller's
+                alone = _alone(called, inner_id, body, combination)
+                files = {path: {**alone, "name": self.contexts["github"]["workflow"]}}
                 yield self._planned(
                     label,
                     executed,

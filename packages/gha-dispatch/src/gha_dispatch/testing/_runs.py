@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gha_dispatch.testing._http import ConnectionLostError
 from gha_dispatch.testing._job import JobProcess, JobSite
 from gha_dispatch.testing._plan import PlannedJob, StartupFailureError
 
@@ -71,8 +73,10 @@ class Runs:
         self._is_stopping = False
 
     def start(self, record: RunRecord, order: RunOrder) -> None:
-        """Take a run on; it goes on in the background."""
+        """Take a run on; it goes on in the background. After `stop` no answer is given."""
         with self._changed:
+            if self._is_stopping:
+                raise ConnectionLostError
             self._runs[record.id] = record
         self._spawn(self._run, record, order)
 
@@ -123,12 +127,15 @@ class Runs:
         try:
             planned = order.plan()
         except StartupFailureError as error:
-            _Log(run.log, order.hidden).write("startup", f"startup_failure: {error}")
+            _Log(run.log, order.hidden).write("startup", f"refused: {error}")
             self._finish(run, order, "startup_failure")
+            return
+        except (OSError, subprocess.CalledProcessError) as error:
+            _Log(run.log, order.hidden).write("startup", f"the stand-in failed: {error}")
+            self._finish(run, order, "failure")
             return
         with self._changed:
             run.jobs = [JobRecord(next(self._job_ids), plan) for plan in planned]
-            run.status = "in_progress"
             if run.is_cancelled:
                 self._cancel(run.jobs)
         log = _Log(run.log, order.hidden)
@@ -168,24 +175,23 @@ class Runs:
 
     def _enter(self, run: RunRecord, job: JobRecord) -> bool:
         """Wait for a runner; False when the job was cancelled before it got one."""
-
-        def has_runner() -> bool:
-            running = [
-                (one.id, job_.plan.group)
-                for one in self._runs.values()
-                for job_ in one.jobs
-                if job_.status == "in_progress"
-            ]
-            limit = job.plan.max_parallel or self._max_jobs
-            return len(running) < self._max_jobs and running.count((run.id, job.plan.group)) < limit
-
         with self._changed:
-            while not has_runner():
-                if job.is_cancelled or self._is_stopping:
-                    return False
-                self._changed.wait()
-            job.status = "in_progress"
+            self._changed.wait_for(lambda: job.is_cancelled or self._has_runner(run, job))
+            if job.is_cancelled:
+                return False
+            job.status = run.status = "in_progress"
             return True
+
+    def _has_runner(self, run: RunRecord, job: JobRecord) -> bool:
+        running = [
+            (other.id, one.plan.group)
+            for other in self._runs.values()
+            for one in other.jobs
+            if one.status == "in_progress"
+        ]
+        of_matrix = running.count((run.id, job.plan.group))
+        limit = job.plan.max_parallel or self._max_jobs
+        return len(running) < self._max_jobs and of_matrix < limit
 
     def _execute(self, run: RunRecord, job: JobRecord, order: RunOrder, log: _Log) -> str:
         with self._changed:

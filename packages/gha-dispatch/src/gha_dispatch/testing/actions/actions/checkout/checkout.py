@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 
@@ -43,27 +41,29 @@ def _export(caller: dict[str, str], ref: str, target: Path) -> int:
     if done.returncode != 0:
         sys.stdout.write(f"::error::cannot check out {ref or caller['commit']}\n")
         return 1
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(target)  # noqa: S202 -- git wrote it
-    return 0
+    unpack = ["tar", "-x", "-f", "-", "-C", os.fspath(target)]
+    return subprocess.run(unpack, input=done.stdout, check=False).returncode
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy the files that git tracks or would add; every file where there is no git."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=source,
-        capture_output=True,
-        check=False,
-    )
-    if listed.returncode != 0:
+    """Copy the files that git tracks or would add; every file where the source is no repository.
+
+    A directory inside another repository, such as an installed package, is no repository.
+    """
+    if _git(source, "rev-parse", "--show-toplevel").strip() != os.fsencode(source.resolve()):
         shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
         return
-    for name in filter(None, os.fsdecode(listed.stdout).split("\0")):
+    listed = _git(source, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    for name in filter(None, os.fsdecode(listed).split("\0")):
         file = source / name
         if file.is_symlink() or file.is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, target / name, follow_symlinks=False)
+
+
+def _git(source: Path, *arguments: str) -> bytes:
+    command = ["git", "-C", os.fspath(source), *arguments]
+    return subprocess.run(command, capture_output=True, check=False).stdout
 
 
 if __name__ == "__main__":

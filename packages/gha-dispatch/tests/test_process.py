@@ -1,0 +1,96 @@
+"""The stand-in as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from dispatch_world import World, processes_with, until
+
+from gha_dispatch import Repository, find_gh
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def process(world: World, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    (tmp_path / "tmp").mkdir()
+    running = subprocess.Popen(
+        [sys.executable, "-m", "gha_dispatch.testing", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": os.fspath(tmp_path / "tmp")},
+        start_new_session=True,
+    )
+    with running:
+        assert running.stdin is not None
+        running.stdin.write(world.config(state=tmp_path / "state").to_json())
+        running.stdin.close()
+        yield running
+        running.kill()
+
+
+def start_job(
+    process: subprocess.Popen[str], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert process.stdout is not None
+    ready = json.loads(process.stdout.readline())
+    for name in ready["cleared"]:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ready["environment"].items():
+        monkeypatch.setenv(name, value)
+    github = Repository.parse("owner/project").connect(find_gh())
+    script = (
+        "trap '' INT TERM HUP; echo a-word-in-the-log; "
+        f"touch {world.out}/up; while :; do sleep 0.05; done"
+    )
+    inputs = {"title": "t", "vms": "[0]", "script": script}
+    github.workflow("fleet.yml").dispatch(inputs, None, "t")
+    until((world.out / "up").exists)
+    assert processes_with(str(world.out))
+
+
+def test_sigterm_ends_every_process_and_keeps_only_the_logs(
+    process: subprocess.Popen[str], world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_job(process, world, monkeypatch)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert processes_with(str(world.out)) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
+    (log,) = (tmp_path / "state").rglob("*.log")
+    assert "a-word-in-the-log" in log.read_text()
+
+
+def test_sigkill_ends_every_process(
+    process: subprocess.Popen[str], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_job(process, world, monkeypatch)
+    process.kill()
+    until(lambda: processes_with(str(world.out)) == [])
+
+
+def test_a_keeper_that_is_killed_takes_act_along(
+    process: subprocess.Popen[str], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_job(process, world, monkeypatch)
+    found = subprocess.run(
+        ["pgrep", "--parent", str(process.pid), "--full", "_keeper"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    (keeper,) = map(int, found.stdout.split())
+    (act,) = map(int, Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split())
+    os.kill(keeper, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{act}").exists())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0

@@ -1,0 +1,317 @@
+"""Where act is lenient the stand-in fails as GitHub does."""
+
+from __future__ import annotations
+
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from dispatch_world import World, ended, enter, git, processes_with, until
+
+from gha_dispatch import Repository, find_gh
+from gha_dispatch.testing import GitHubStandIn
+
+if TYPE_CHECKING:
+    from gha_dispatch import GitHub, WorkflowRunStatus
+
+PLAIN = """
+on: workflow_dispatch
+permissions: {{contents: read}}
+jobs:
+  work:
+{body}
+"""
+
+
+def plain(world: World, github: GitHub, body: str) -> WorkflowRunStatus:
+    """Run a workflow of one job and wait for its end."""
+    text = PLAIN.format(body=textwrap.indent(textwrap.dedent(body), "    "))
+    world.write_caller("plain.yml", text)
+    run = github.workflow("plain.yml").dispatch({}, None, "no title has this")
+    return ended(github, run.id)
+
+
+def fleet(github: GitHub, vms: str = "[0]", script: str = "true") -> WorkflowRunStatus:
+    inputs = {"title": "t", "vms": vms, "script": script}
+    return ended(github, github.workflow("fleet.yml").dispatch(inputs, None, "t").id)
+
+
+def conclusions(github: GitHub, run_id: int) -> dict[str, str | None]:
+    return {job.name: job.conclusion for job in github.jobs(run_id)}
+
+
+@pytest.mark.parametrize(("fail_fast", "sibling"), [("true", "cancelled"), ("false", "success")])
+def test_a_failed_job_cancels_its_siblings_unless_fail_fast_is_off(
+    github: GitHub, world: World, fail_fast: str, sibling: str
+) -> None:
+    wait = "exec sleep 60" if fail_fast == "true" else "true"
+    run = plain(
+        world,
+        github,
+        f"""
+        strategy: {{fail-fast: {fail_fast}, matrix: {{n: [0, 1]}}}}
+        runs-on: ubuntu-latest
+        steps:
+          - run: |
+              touch {world.out}/${{{{ matrix.n }}}}
+              until [ -e {world.out}/0 ] && [ -e {world.out}/1 ]; do sleep 0.02; done
+              [ ${{{{ matrix.n }}}} = 1 ] || exit 1
+              {wait}
+        """,
+    )
+    assert run.conclusion == "failure"
+    assert conclusions(github, run.id) == {"work (0)": "failure", "work (1)": sibling}
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "is_allowed"),
+    [
+        ("{contents: read}", "{contents: read}", True),
+        ("{contents: read}", "{contents: write}", False),
+        ("{contents: read}", "{id-token: write}", False),
+        ("{contents: read, id-token: write}", "{id-token: write}", True),
+        ("{}", "{contents: read}", False),
+        ("write-all", "{id-token: write}", True),
+        ("read-all", "{id-token: write}", False),
+    ],
+)
+def test_a_called_workflow_may_not_ask_for_more_than_its_caller_grants(
+    github: GitHub,
+    stand_in: GitHubStandIn,
+    world: World,
+    *,
+    held: str,
+    asked: str,
+    is_allowed: bool,
+) -> None:
+    caller = (world.caller / ".github/workflows/fleet.yml").read_text()
+    world.write_caller("fleet.yml", caller.replace("{contents: read}", held) + "\n")
+    called = (world.provider / ".github/workflows/worker.yml").read_text()
+    world.write_called("worker.yml", f"permissions: {asked}\n{called}")
+    run = fleet(github, script=f"touch {world.out}/ran")
+    assert run.conclusion == ("success" if is_allowed else "startup_failure")
+    assert (world.out / "ran").exists() is is_allowed
+    if not is_allowed:
+        assert "does not grant" in stand_in.log(run.id)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('with: {vm: "${{ matrix.vm }}",', "with: {", "requires the input vm"),
+        ("with: {", "with: {zzz: 1, ", "declares no input zzz"),
+        ("secrets: {", "secrets: {ZZZ: x, ", "declares no secret ZZZ"),
+        ("worker.yml@main", "nosuch.yml@main", "was not found"),
+        ("provider/tools/", "someone/else/", "was not found"),
+    ],
+)
+def test_a_wrong_call_is_a_startup_failure(
+    github: GitHub, stand_in: GitHubStandIn, world: World, *, old: str, new: str, words: str
+) -> None:
+    caller = (world.caller / ".github/workflows/fleet.yml").read_text()
+    assert old in caller
+    world.write_caller("fleet.yml", caller.replace(old, new))
+    run = fleet(github)
+    assert run.conclusion == "startup_failure"
+    assert words in stand_in.log(run.id)
+    assert github.jobs(run.id) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("runs-on: windows-latest\nsteps: [{run: 'true'}]", "no runner has the label"),
+        ("runs-on: [self-hosted]\nsteps: [{run: 'true'}]", "no runner has the label"),
+        ("runs-on: ubuntu-latest\nsteps: [{uses: someone/else@v1}]", "no directory is mapped"),
+        ("runs-on: ubuntu-latest\nsteps: [{uses: 'docker://x'}]", "no directory is mapped"),
+        ("runs-on: ubuntu-latest\ncontainer: x\nsteps: [{run: 'true'}]", "containers"),
+    ],
+)
+def test_a_job_that_cannot_run_fails_and_says_why(
+    github: GitHub, stand_in: GitHubStandIn, world: World, body: str, words: str
+) -> None:
+    run = plain(world, github, body)
+    assert run.conclusion == "failure"
+    assert words in stand_in.log(run.id)
+
+
+@pytest.mark.parametrize(
+    ("vms", "words"), [("[]", "holds no values"), (str([*range(257)]), "makes 257 jobs")]
+)
+def test_an_empty_or_too_large_matrix_fails(
+    github: GitHub, stand_in: GitHubStandIn, vms: str, words: str
+) -> None:
+    run = fleet(github, vms)
+    assert run.conclusion == "failure"
+    assert words in stand_in.log(run.id)
+
+
+def test_a_step_sees_the_image_and_github_and_nothing_of_the_server(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-servers-own")
+    for name in (".env", ".secrets", ".vars", ".actrc"):
+        (world.caller / name).write_text("--env LEAK=1\n" if name == ".actrc" else "LEAK=1\n")
+    with GitHubStandIn(world.config()) as stand_in:
+        enter(monkeypatch, stand_in)
+        github = Repository.parse("owner/project").connect(find_gh())
+        run = fleet(github, script=f"env > {world.out}/env")
+        assert run.conclusion == "success", stand_in.log(run.id)
+    lines = (world.out / "env").read_text().splitlines()
+    seen = dict(line.partition("=")[::2] for line in lines)
+    expected = {
+        "GITHUB_RUN_ID": str(run.id),
+        "GITHUB_REPOSITORY": "owner/project",
+        "GITHUB_SERVER_URL": "http://github.localhost",
+        "GITHUB_WORKFLOW": "caller",
+        "GITHUB_REF": "refs/heads/main",
+        "GITHUB_ACTIONS": "true",
+        "LANG": "C.UTF-8",
+    }
+    assert {name: seen.get(name) for name in expected} == expected
+    assert "AWS_SECRET_ACCESS_KEY" not in seen
+    assert "LEAK" not in seen
+    assert "GITHUB_TOKEN" not in seen
+    assert not [name for name in seen if name.startswith(("GH_", "GHA_", "XDG_", "PYTEST_"))]
+    assert not Path(seen["HOME"]).exists()
+
+
+@pytest.mark.parametrize(("max_jobs", "max_parallel"), [(2, 256), (20, 2)])
+def test_no_more_jobs_run_at_once_than_github_and_the_matrix_allow(
+    world: World, monkeypatch: pytest.MonkeyPatch, max_jobs: int, max_parallel: int
+) -> None:
+    caller = (world.caller / ".github/workflows/fleet.yml").read_text()
+    limited = caller.replace("max-parallel: 256", f"max-parallel: {max_parallel}")
+    world.write_caller("fleet.yml", f"{limited}\n# {max_jobs}\n")
+    script = (
+        f"cd {world.out}; touch up-$VM; ls up-* | wc -l >> seen; "
+        "until [ -e go ]; do sleep 0.02; done; rm up-$VM"
+    )
+    with GitHubStandIn(world.config(max_jobs=max_jobs)) as stand_in:
+        enter(monkeypatch, stand_in)
+        github = Repository.parse("owner/project").connect(find_gh())
+        inputs = {"title": "t", "vms": "[0,1,2,3,4]", "script": script}
+        run = github.workflow("fleet.yml").dispatch(inputs, None, "t")
+        until(lambda: len(list(world.out.glob("up-*"))) == 2)
+        statuses = [job.status for job in github.jobs(run.id)]
+        assert sorted(statuses) == ["in_progress"] * 2 + ["queued"] * 3
+        (world.out / "go").touch()
+        assert ended(github, run.id).conclusion == "success"
+    seen = [int(line) for line in (world.out / "seen").read_text().split()]
+    assert len(seen) == 5
+    assert max(seen) == 2
+
+
+def test_more_than_four_jobs_of_a_matrix_run_at_once(github: GitHub, world: World) -> None:
+    caller = (world.caller / ".github/workflows/fleet.yml").read_text()
+    world.write_caller("fleet.yml", caller.replace("max-parallel: 256", ""))
+    script = f"cd {world.out}; touch up-$VM; until [ $(ls up-* | wc -l) = 6 ]; do sleep 0.05; done"
+    assert fleet(github, "[0,1,2,3,4,5]", script).conclusion == "success"
+
+
+def test_a_cancelled_run_signals_the_entry_process_and_leaves_nothing(
+    github: GitHub, world: World
+) -> None:
+    orphan = "(trap '' HUP INT TERM; exec setsid sleep 61.7) &"
+    script = (
+        f"{orphan} trap 'touch {world.out}/heard; exit 1' INT; "
+        f"touch {world.out}/up; while :; do sleep 0.05; done"
+    )
+    inputs = {"title": "t", "vms": "[0]", "script": script}
+    run = github.workflow("fleet.yml").dispatch(inputs, None, "t")
+    until((world.out / "up").exists)
+    github.cancel(run.id)
+    assert ended(github, run.id).conclusion == "cancelled"
+    assert (world.out / "heard").exists()
+    assert processes_with("61.7") == []
+
+
+def test_a_job_that_ends_leaves_no_process_behind(github: GitHub, world: World) -> None:
+    run = fleet(github, script=f"setsid sleep 62.7 & touch {world.out}/up")
+    assert run.conclusion == "success"
+    assert (world.out / "up").exists()
+    assert processes_with("62.7") == []
+
+
+def test_stopping_leaves_no_process_and_no_file(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    marker = str(world.out)
+    with GitHubStandIn(world.config(max_jobs=1)) as stand_in:
+        enter(monkeypatch, stand_in)
+        github = Repository.parse("owner/project").connect(find_gh())
+        script = f"trap '' INT TERM HUP; touch {world.out}/up; while :; do sleep 0.05; done"
+        inputs = {"title": "t", "vms": "[0, 1]", "script": script}
+        github.workflow("fleet.yml").dispatch(inputs, None, "t")
+        until((world.out / "up").exists)
+        assert processes_with(marker)
+    assert processes_with(marker) == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_job_over_its_time_limit_is_cancelled(
+    github: GitHub, stand_in: GitHubStandIn, world: World
+) -> None:
+    run = plain(
+        world,
+        github,
+        "runs-on: ubuntu-latest\ntimeout-minutes: 0.01\nsteps: [{run: exec sleep 60}]",
+    )
+    assert run.conclusion == "cancelled"
+    assert "exceeded its limit" in stand_in.log(run.id)
+
+
+def test_a_job_whose_condition_is_false_is_skipped(github: GitHub, world: World) -> None:
+    run = plain(world, github, "if: false\nruns-on: ubuntu-latest\nsteps: [{run: 'true'}]")
+    assert run.conclusion == "skipped"
+
+
+def test_checkout_brings_the_commit_of_the_caller_and_the_working_files_of_a_provider(
+    github: GitHub, world: World
+) -> None:
+    (world.caller / "committed.txt").write_text("one")
+    git(world.provider, "init", "--quiet")
+    (world.provider / "uncommitted.txt").write_text("two")
+    (world.provider / ".gitignore").write_text("ignored.txt\n")
+    (world.provider / "ignored.txt").touch()
+    run = plain(
+        world,
+        github,
+        f"""
+        runs-on: ubuntu-24.04
+        steps:
+          - uses: actions/checkout@v6
+          - uses: actions/checkout@v6
+            with: {{repository: provider/tools, path: tools}}
+          - run: cat committed.txt tools/uncommitted.txt > {world.out}/seen; touch new
+          - run: '! [ -e tools/ignored.txt ]'
+        """,
+    )
+    assert run.conclusion == "success"
+    assert (world.out / "seen").read_text() == "onetwo"
+    assert not (world.caller / "new").exists()
+
+
+def test_a_local_reusable_workflow_is_called_at_the_commit_of_the_run(
+    github: GitHub, world: World
+) -> None:
+    world.write_caller(
+        "local.yml",
+        f"""
+        on: {{workflow_call: {{inputs: {{n: {{type: number, default: 3}}}}}}}}
+        jobs:
+          a:
+            runs-on: ubuntu-latest
+            strategy: {{matrix: {{x: [p, q]}}}}
+            steps:
+              - run: touch {world.out}/${{{{ matrix.x }}}}-${{{{ inputs.n }}}}
+        """,
+    )
+    run = plain(world, github, "uses: ./.github/workflows/local.yml")
+    assert run.conclusion == "success"
+    assert sorted(path.name for path in world.out.iterdir()) == ["p-3", "q-3"]
