@@ -48,7 +48,9 @@ class DigitsFlow(FlowSpec):
         digits = load_digits()
         self.setting = self.input
         began = time.monotonic()
-        scores = cross_val_score(classifier(self.setting), digits.data, digits.target, cv=self.folds)
+        scores = cross_val_score(
+            classifier(self.setting), digits.data, digits.target, cv=self.folds
+        )
         self.seconds = time.monotonic() - began
         self.accuracy = float(scores.mean())
         self.spread = float(scores.std())
@@ -76,13 +78,20 @@ class DigitsFlow(FlowSpec):
         self.best = self.ranking[0]
         current.card.append(Markdown("# Which classifier reads handwritten digits best?"))
         current.card.append(
-            Markdown(f"**{self.best['setting']}**, right in {self.best['accuracy']:.2%} of the cases.")
+            Markdown(
+                f"**{self.best['setting']}**, right in {self.best['accuracy']:.2%} of the cases."
+            )
         )
         current.card.append(VegaChart(chart(self.ranking)))
         current.card.append(
             Table(
                 [
-                    [row["setting"], f"{row['accuracy']:.4f}", f"{row['spread']:.4f}", f"{row['seconds']:.1f}"]
+                    [
+                        row["setting"],
+                        f"{row['accuracy']:.4f}",
+                        f"{row['spread']:.4f}",
+                        f"{row['seconds']:.1f}",
+                    ]
                     for row in self.ranking
                 ],
                 headers=["Setting", "Accuracy", "Spread over the folds", "Seconds"],

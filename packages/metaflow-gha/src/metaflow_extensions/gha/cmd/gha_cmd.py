@@ -33,8 +33,8 @@ def gha() -> None:
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def sandbox(keep: bool, place: str | None, command: tuple[str, ...]) -> None:
-    from ..errors import GhaException
-    from ..sandbox.sandbox import run_in_sandbox
+    from metaflow_extensions.gha.errors import GhaException
+    from metaflow_extensions.gha.sandbox.sandbox import run_in_sandbox
 
     try:
         code = run_in_sandbox(list(command), keep=keep, place=place)

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from metaflow._vendor import click
 from metaflow.runtime import MAX_WORKERS
 
-from ..errors import GhaException
-from .code_package import CodePackage
-from .demand import graph_width
-from .inject import check_literals
-from .settings import QUEUES, Settings
-from .supervisor import Run, Supervisor
+from metaflow_extensions.gha.errors import GhaException
+from metaflow_extensions.gha.launcher.code_package import CodePackage
+from metaflow_extensions.gha.launcher.demand import graph_width
+from metaflow_extensions.gha.launcher.inject import check_literals
+from metaflow_extensions.gha.launcher.settings import QUEUES, Settings
+from metaflow_extensions.gha.launcher.supervisor import Run, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gha_dispatch import Workflow
+    from gha_dispatch import GitHub
     from gha_queue import Queue
 
 # Server seconds without a sign of the launcher after which the VMs stop by themselves.
@@ -33,7 +33,9 @@ class Backend:
 
     _of_this_process: ClassVar[Backend | None] = None
 
-    def __init__(self, package: Any, flow_datastore: Any, queue_url: str, supervisor: Supervisor) -> None:
+    def __init__(
+        self, package: Any, flow_datastore: Any, queue_url: str, supervisor: Supervisor
+    ) -> None:
         self.queue_url = queue_url
         self._metaflow_package = package
         self._flow_datastore = flow_datastore
@@ -82,7 +84,7 @@ class Backend:
             )
         root = settings.require_root()
         check_literals(settings)
-        workflow = _workflow(settings)
+        github = _github(settings)
         name = f"{flow.name}/{run_id}.{secrets.token_hex(4)}"
         queue_url = f"{root}/{QUEUES}/{name}"
         settings.export_endpoint()
@@ -96,12 +98,13 @@ class Backend:
         )
         run = Run(
             title=f"{flow.name}/{run_id}",
+            workflow=settings.caller_workflow,
             queue_path=f"{QUEUES}/{name}",
             limit=limit,
             first_wave=max(1, min(limit, graph_width(graph, frozenset(decorators)))),
             ref=settings.dispatch_ref or None,
         )
-        supervisor = Supervisor(queue, workflow, run, say)
+        supervisor = Supervisor(queue, github, run, say)
         backend = cls(package, flow_datastore, queue_url, supervisor)
         atexit.register(supervisor.close, cancel=True)
         _close_on_signals(supervisor)
@@ -125,17 +128,24 @@ class Backend:
         self._supervisor.close(cancel=not well)
 
 
-def _workflow(settings: Settings) -> Workflow:
-    """The caller workflow on GitHub, found and readable with the user's own `gh`."""
-    from gha_dispatch import DispatchError, GitHub, NoRepositoryError, Repository, WorkflowNotFoundError, find_gh
+def _github(settings: Settings) -> GitHub:
+    """The repository, with the caller workflow in it, seen through the user's own `gh`."""
+    from gha_dispatch import (
+        DispatchError,
+        GitHub,
+        NoRepositoryError,
+        Repository,
+        WorkflowNotFoundError,
+        find_gh,
+    )
 
     try:
         gh = find_gh()
         repository = (
             Repository.parse(settings.user_repo) if settings.user_repo else Repository.infer(".")
         )
-        workflow = GitHub(gh, repository).workflow(settings.caller_workflow)
-        workflow.require()
+        github = GitHub(gh, repository)
+        github.workflow(settings.caller_workflow).require()
     except NoRepositoryError as error:
         raise GhaException(
             f"{error} Or name the repository: export METAFLOW_GHA_USER_REPO=owner/name."
@@ -146,7 +156,7 @@ def _workflow(settings: Settings) -> Workflow:
         ) from None
     except DispatchError as error:
         raise GhaException(str(error)) from None
-    return workflow
+    return github
 
 
 def _queue(url: str) -> Queue:
@@ -173,7 +183,8 @@ def _close_on_signals(supervisor: Supervisor) -> None:
         return
 
     def interrupted(number: int, _frame: object) -> None:
-        # A thread, because the runtime waits up to five seconds for its children before it tells us.
+        # A thread, because the runtime waits up to five seconds for its children before it tells
+        # us.
         threading.Thread(target=supervisor.close, kwargs={"cancel": True}, daemon=True).start()
         raise KeyboardInterrupt(signal.Signals(number).name)
 

@@ -7,16 +7,17 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import GhaException
-from .job import SECRETS
-from .settings import Settings
+from metaflow_extensions.gha.errors import GhaException
+from metaflow_extensions.gha.launcher.job import SECRETS
+from metaflow_extensions.gha.launcher.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CALLER = """\
-# Starts the VMs of Metaflow runs: one dispatch is one wave of VMs. Written by `python flow.py gha inject`.
-# The reusable worker stands here as a literal, so that no input of a dispatch can choose code.
+# Starts the VMs of Metaflow runs: one dispatch is one wave of VMs. Written by `python flow.py gha
+# inject`. The reusable worker stands here as a literal, so that no input of a dispatch can choose
+# code.
 name: metaflow-gha
 run-name: ${{{{ inputs.title }}}} (${{{{ inputs.wave }}}})
 
@@ -82,7 +83,9 @@ def caller_workflow(settings: Settings) -> str:
 
 
 def _uses(settings: Settings) -> str:
-    return f"{settings.worker_repo}/.github/workflows/{settings.worker_workflow}@{settings.worker_ref}"
+    return (
+        f"{settings.worker_repo}/.github/workflows/{settings.worker_workflow}@{settings.worker_ref}"
+    )
 
 
 def workflow_path(settings: Settings) -> Path:
@@ -94,13 +97,20 @@ def repository_root() -> Path:
     """The top of the checkout around the current directory."""
     try:
         answer = subprocess.run(
-            ["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=False, timeout=10
+            ["git", "rev-parse", "--show-toplevel"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
         )
     except FileNotFoundError:
-        raise GhaException("git is not on the PATH: install git, the workflow belongs into a repository.") from None
+        raise GhaException(
+            "git is not on the PATH: install git, the workflow belongs into a repository."
+        ) from None
     if answer.returncode != 0:
         raise GhaException(
-            f"{Path.cwd()} is not in a git repository: run `git init` or change into the checkout that you push to GitHub."
+            f"{Path.cwd()} is not in a git repository: run `git init`, "
+            "or change into the checkout that you push to GitHub."
         )
     return Path(answer.stdout.strip())
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from metaflow.package import MetaflowPackage
 
-from ..plugins.gha_decorator import ON_VM
+from metaflow_extensions.gha.plugins.gha_decorator import ON_VM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .code_package import CodePackage
+    from metaflow_extensions.gha.launcher.code_package import CodePackage
 
 # Taken from the VM's own environment by name; the job never holds a value.
 SECRETS = (
@@ -29,14 +29,17 @@ SECRETS = (
 # Metaflow reaches its datastore with these, whatever the user's own code needs.
 DATASTORE_PACKAGES = ("boto3", "requests")
 
-# What the VM's step needs of the launcher's configuration. Never the headers of the metadata service, which hold
-# a key, nor DATASTORE_SYSROOT_LOCAL, which would break the way back of local metadata.
+# What the VM's step needs of the launcher's configuration. Never the headers of the metadata
+# service, which hold a key, nor DATASTORE_SYSROOT_LOCAL, which would break the way back of local
+# metadata.
 FORWARDED = re.compile(
     r"METAFLOW_(CONDA_\w+|DEBUG_\w+|S3_\w+|GHA_\w+|DATASTORE_SYSROOT_S3|DATATOOLS_\w+|CARD_\w+|SERVICE_URL|"
     r"SERVICE_INTERNAL_URL|DEFAULT_METADATA|DEFAULT_SECRETS_BACKEND_TYPE|"
     r"AWS_SECRETS_MANAGER_DEFAULT_REGION|OTEL_\w+|TEMPDIR|USER)"
 )
-NOT_FORWARDED = frozenset({"METAFLOW_S3_ENDPOINT_URL"})  # the VM's own variable says how S3 looks from there
+NOT_FORWARDED = frozenset(
+    {"METAFLOW_S3_ENDPOINT_URL"}
+)  # the VM's own variable says how S3 looks from there
 
 # The prepared directory of the worker holds the interpreter and the unpacked code package.
 PREPARED = "$GHA_WORKER_PREPARED"
@@ -115,8 +118,7 @@ def prepare_script(package: CodePackage, python: str) -> str:
     return "\n".join(
         [
             "set -euo pipefail",
-            "command -v uv >/dev/null || { echo 'uv is not on the PATH of this VM: write the workflow again with "
-            "`python flow.py gha inject`'; exit 1; }",
+            "command -v uv >/dev/null || { echo 'This VM has no uv: run gha inject again.'; exit 1; }",
             # What a failed try left behind is begun anew.
             f'rm -rf "{PREPARED}/venv" "{PREPARED}/code"',
             f'uv venv --quiet --no-project --python {shlex.quote(python)} "{PREPARED}/venv"',
@@ -128,7 +130,6 @@ def prepare_script(package: CodePackage, python: str) -> str:
             "if [ -f requirements.txt ]; then",
             f"  uv pip install --quiet --python {interpreter} -r requirements.txt",
             "fi",
-            f"{interpreter} -m compileall -q .mf_code >/dev/null || true",
             "",
         ]
     )
@@ -149,13 +150,15 @@ def run_script(package: CodePackage, bootstrap: Sequence[str], step_command: str
             exports.append(f'export {name[:-1]}="{value}"')
         else:
             exports.append(f'export {name}="{value}:${{{name}:-}}"')
-    # Metaflow's bootstraps call this to show their logs early; here they are shipped while they come.
+    # Metaflow's bootstraps call this to show their logs early; here they are shipped while they
+    # come.
     flush = "flush_mflogs() { :; }"
     command = "\n".join(["set -e", flush, *bootstrap, step_command])
     return "\n".join(
         [
             "set -euo pipefail",
-            # The user's files are copied, a step may write beside them; Metaflow's own are only read.
+            # The user's files are copied, a step may write beside them; Metaflow's own are only
+            # read.
             f'(cd "{PREPARED}/code" && tar -cf - --exclude=./.mf_code .) | tar -xf -',
             f'ln -s "{PREPARED}/code/.mf_code" .mf_code',
             f'export PATH="{PREPARED}/venv/bin:$PATH"',

@@ -11,7 +11,7 @@ from metaflow.metaflow_config import DATASTORE_LOCAL_DIR
 from metaflow.plugins.datastores.local_storage import LocalStorage
 
 if TYPE_CHECKING:
-    from .job import Task
+    from metaflow_extensions.gha.launcher.job import Task
 
 
 def files_for_vm(task: Task) -> dict[str, str]:
@@ -49,5 +49,8 @@ def bring_back(obj: Any, task: Task) -> None:
             task.run_id,
             task.step,
             task.task_id,
-            [MetaDatum(field=name, value=value, type=name, tags=tags) for name, value in facts.items()],
+            [
+                MetaDatum(field=name, value=value, type=name, tags=tags)
+                for name, value in facts.items()
+            ],
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from metaflow import metaflow_config
 
-from ..errors import GhaException
+from metaflow_extensions.gha.errors import GhaException
 
 # Queues lie below the datastore's root; the VM finds them by the path that follows it.
 QUEUES = "gha-queues"
@@ -46,7 +46,8 @@ class Settings:
         if not root.startswith("s3://"):
             raise GhaException(
                 "METAFLOW_DATASTORE_SYSROOT_S3 is not set; @gha keeps its queue in the datastore's bucket: "
-                "export METAFLOW_DATASTORE_SYSROOT_S3=s3://your-bucket/metaflow here and as a variable of the repository."
+                "export METAFLOW_DATASTORE_SYSROOT_S3=s3://your-bucket/metaflow here, "
+                "and make it a variable of the repository."
             )
         return root
 

@@ -12,12 +12,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .demand import Demand
+from metaflow_extensions.gha.launcher.demand import Demand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gha_dispatch import Workflow, WorkflowRun
+    from gha_dispatch import GitHub, WorkflowRun
     from gha_queue import Queue, WorkerSeen
 
 # Seconds between two signs of life of the launcher; VMs stop when six in a row are missing.
@@ -40,6 +40,7 @@ class Run:
     """What the supervisor needs to know of a run."""
 
     title: str
+    workflow: str
     queue_path: str
     limit: int
     first_wave: int
@@ -71,14 +72,14 @@ class Supervisor(threading.Thread):
     def __init__(
         self,
         queue: Queue,
-        workflow: Workflow,
+        github: GitHub,
         run: Run,
         say: Callable[..., None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="gha-supervisor", daemon=True)
         self._queue = queue
-        self._workflow = workflow
+        self._github = github
         self._run = run
         self._logger = say
         self._clock = clock
@@ -199,7 +200,7 @@ class Supervisor(threading.Thread):
                 continue
             wave.asked_at = now
             try:
-                status = self._workflow.github.run(wave.run.id)
+                status = self._github.run(wave.run.id)
             except DispatchError:
                 continue
             if status.status == "completed":
@@ -211,7 +212,8 @@ class Supervisor(threading.Thread):
         if last is not None and not last.arrived and last.ended is not None:
             self._give_up(
                 f"The workflow run {_url(last)} ended ({last.ended}) before a VM took work: look at its log. "
-                "Common causes: a variable or secret of the repository is missing, or the bucket cannot be reached from GitHub."
+                "Common causes: a variable or secret of the repository is missing, "
+                "or GitHub cannot reach the bucket."
             )
             return True
         if last is not None and not last.arrived and now - last.sent_at > BOOT:
@@ -221,7 +223,8 @@ class Supervisor(threading.Thread):
             return True
         if self._idle_vms >= 2 * self._run.limit:
             self._give_up(
-                f"{self._idle_vms} VMs came and none finished a task: look at {', '.join(_url(w) for w in self._waves[-2:])}."
+                f"{self._idle_vms} VMs came and none finished a task: "
+                f"look at {', '.join(map(_url, self._waves[-2:]))}."
             )
             return True
         return False
@@ -231,11 +234,16 @@ class Supervisor(threading.Thread):
 
     def _send(self, wave: Wave) -> None:
         """Dispatch a wave. An unclear or failed try is repeated with the same id: a VM that comes twice leaves."""
-        from gha_dispatch import DispatchError, GitHubUnavailableError, RateLimitedError, UnclearDispatchError
+        from gha_dispatch import (
+            DispatchError,
+            GitHubUnavailableError,
+            RateLimitedError,
+            UnclearDispatchError,
+        )
 
         first_try = self._unsent is None
         try:
-            wave.run = self._workflow.dispatch(
+            wave.run = self._github.workflow(self._run.workflow).dispatch(
                 {
                     "title": self._run.title,
                     "queue": self._run.queue_path,

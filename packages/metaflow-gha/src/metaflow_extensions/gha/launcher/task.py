@@ -14,20 +14,21 @@ from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY
 from metaflow.metaflow_config_funcs import config_values
 from metaflow.mflog import TASK_LOG_SOURCE, get_log_tailer, update_delay
 
-from . import job
-from .local_metadata import bring_back, files_for_vm
-from .settings import Settings
+from metaflow_extensions.gha.launcher import job
+from metaflow_extensions.gha.launcher.local_metadata import bring_back, files_for_vm
+from metaflow_extensions.gha.launcher.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gha_queue import Outcome, Queue
+    from metaflow_extensions.gha.launcher.code_package import CodePackage
 
-    from .code_package import CodePackage
-
-# Seconds between two looks at the job. The first ones are short: most waiting is for the first seconds of a task.
+# Seconds between two looks at the job. The first ones are short: most waiting is for the first
+# seconds of a task.
 SHORTEST_LOOK, LONGEST_LOOK = 0.25, 2.0
-# Seconds between two looks at the run's control: a task that waits learns there that nobody will come.
+# Seconds between two looks at the run's control: a task that waits learns there that nobody will
+# come.
 CONTROL_LOOK = 5.0
 
 
@@ -93,7 +94,9 @@ def run_task(obj: Any, spec: TaskSpec, queue_url: str) -> int:
     Settings.load().export_endpoint()
     try:
         if spec.pause_before_retry:
-            obj.echo_always(f"Waiting {spec.pause_before_retry / 60:g} minutes before the next try.")
+            obj.echo_always(
+                f"Waiting {spec.pause_before_retry / 60:g} minutes before the next try."
+            )
             time.sleep(spec.pause_before_retry)
         queue = Queue.attach(queue_url)
         queue.put(_payload(obj, spec), id=spec.task.job_id, max_attempts=1)
@@ -115,7 +118,7 @@ def run_task(obj: Any, spec: TaskSpec, queue_url: str) -> int:
 
 
 def _payload(obj: Any, spec: TaskSpec) -> Any:
-    from gha_worker import CommandJob, Prepare, Resources, OnStop
+    from gha_worker import CommandJob, OnStop, Prepare, Resources
 
     prepare = job.prepare_script(spec.package, f"{sys.version_info.major}.{sys.version_info.minor}")
     return CommandJob(
@@ -160,7 +163,7 @@ class _TaskLogs:
         for tail, out in self._streams:
             try:
                 _print_lines(tail, out)
-            except Exception as error:  # noqa: BLE001  # a store's hiccup costs a look, not the task
+            except Exception as error:  # noqa: BLE001, PERF203  # a store's hiccup costs a look, not the task
                 _say(f"Could not read the task's logs just now: {error}")
         self._next = time.monotonic() + max(1.0, update_delay(time.monotonic() - self._started))
 

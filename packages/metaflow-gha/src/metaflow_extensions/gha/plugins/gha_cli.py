@@ -40,7 +40,9 @@ def gha() -> None:
 @click.option("--tag", multiple=True, help="Passed to the top-level 'step'.")
 @click.option("--namespace", help="Passed to the top-level 'step'.")
 @click.option("--retry-count", type=int, default=0, help="Passed to the top-level 'step'.")
-@click.option("--max-user-code-retries", type=int, default=0, help="Passed to the top-level 'step'.")
+@click.option(
+    "--max-user-code-retries", type=int, default=0, help="Passed to the top-level 'step'."
+)
 @click.option("--ubf-context", help="Passed to the top-level 'step'.")
 @click.option("--num-parallel", type=int, default=0, help="Passed to the top-level 'step'.")
 @click.pass_context
@@ -55,10 +57,11 @@ def step(
     executable: str | None,
     **options: Any,
 ) -> None:
-    from ..launcher.code_package import CodePackage
-    from ..launcher.task import TaskSpec, run_task
+    from metaflow_extensions.gha.launcher.code_package import CodePackage
+    from metaflow_extensions.gha.launcher.task import TaskSpec, run_task
 
-    # The decorator's own attributes: Metaflow hands each to this command, the step itself has no such option.
+    # The decorator's own attributes: Metaflow hands each to this command, the step itself has no
+    # such option.
     for attribute in ("workers", "timeout", "max_retries"):
         options.pop(attribute)
     package = CodePackage(code_package_metadata, code_package_sha, code_package_url)
@@ -69,7 +72,7 @@ def step(
 @gha.command(help="Write the workflow that starts this repository's VMs into .github/workflows.")
 @click.pass_context
 def inject(ctx: Any) -> None:
-    from ..launcher.inject import inject as write_workflow
+    from metaflow_extensions.gha.launcher.inject import inject as write_workflow
 
     for line in write_workflow():
         ctx.obj.echo_always(line)

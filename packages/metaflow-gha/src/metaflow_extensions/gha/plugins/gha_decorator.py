@@ -17,20 +17,22 @@ from metaflow.metaflow_config import DATASTORE_LOCAL_DIR
 from metaflow.packaging_sys import ContentType
 from metaflow.plugins.timeout_decorator import get_run_time_limit_for_task
 
-from ..errors import GhaException
+from metaflow_extensions.gha.errors import GhaException
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..launcher.backend import Backend
+    from metaflow_extensions.gha.launcher.backend import Backend
 
-# Metaflow keeps six attempts of a task at most: one first try, four retries and the @catch fallback.
+# Metaflow keeps six attempts of a task at most: one first try, four retries and the @catch
+# fallback.
 LIMITS = {"workers": (1, 256), "timeout": (1, None), "max_retries": (0, 4)}
 
 # Set in every job, so that a step can tell a VM from the user's own machine.
 ON_VM = "METAFLOW_GHA_WORKLOAD"
 
-# @timeout raises inside the step; the VM's own limit comes this much later, so that the step can say so itself.
+# @timeout raises inside the step; the VM's own limit comes this much later, so that the step can
+# say so itself.
 TIMEOUT_GRACE = 60
 
 
@@ -93,9 +95,11 @@ class GhaDecorator(StepDecorator):  # type: ignore[misc]  # Metaflow ships no ty
 
     def runtime_init(self, flow: Any, graph: Any, package: Any, run_id: str) -> None:
         """Check what the run needs, once per run: datastore, bucket, `gh`, workflow."""
-        from ..launcher.backend import Backend
+        from metaflow_extensions.gha.launcher.backend import Backend
 
-        self._backend = Backend.for_run(flow, graph, package, run_id, self.flow_datastore, self.logger)
+        self._backend = Backend.for_run(
+            flow, graph, package, run_id, self.flow_datastore, self.logger
+        )
 
     def runtime_task_created(
         self,
@@ -122,7 +126,8 @@ class GhaDecorator(StepDecorator):  # type: ignore[misc]  # Metaflow ships no ty
         cli_args.command_options.update(self.attributes)
         cli_args.command_options["run-time-limit"] = self.run_time_limit
         cli_args.command_options["queue"] = self._backend.queue_url
-        # @conda and @pypi point the entry point at an interpreter made for the VM; the relay runs here, under ours.
+        # @conda and @pypi point the entry point at an interpreter made for the VM; the relay runs
+        # here, under ours.
         cli_args.entrypoint[0] = sys.executable
         for deco in self.siblings:
             if deco.name in ("conda", "pypi"):
@@ -181,7 +186,11 @@ class GhaDecorator(StepDecorator):  # type: ignore[misc]  # Metaflow ships no ty
         max_user_code_retries: int,
     ) -> None:
         """With local metadata, send what the VM wrote back through the datastore."""
-        if ON_VM in os.environ and getattr(self, "metadata", None) and self.metadata.TYPE == "local":
+        if (
+            ON_VM in os.environ
+            and getattr(self, "metadata", None)
+            and self.metadata.TYPE == "local"
+        ):
             sync_local_metadata_to_datastore(DATASTORE_LOCAL_DIR, self.task_datastore)
 
 

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..errors import GhaException
+from metaflow_extensions.gha.errors import GhaException
 
-# How this machine reaches its package indexes and whom it trusts: without these nothing can be installed.
+# How this machine reaches its package indexes and whom it trusts: without these nothing can be
+# installed.
 PASSED_ON = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -28,17 +29,20 @@ PASSED_ON_PREFIXES = ("UV_", "PIP_")
 NOT_PASSED_ON = frozenset({"UV_PROJECT", "UV_PROJECT_ENVIRONMENT", "UV_RUN_RECURSION_DEPTH", "UV"})
 
 
-def runner_image(directory: str) -> dict[str, str]:
+def runner_image(directory: Path) -> dict[str, str]:
     """The environment of the sandbox's VMs; `directory` holds their links to uv and Python while it lasts."""
-    bin_directory = Path(directory) / "bin"
+    bin_directory = directory / "bin"
     bin_directory.mkdir()
     uv = _uv()
-    # The bare interpreter, not the environment that this command runs in: a VM has none of its packages.
+    # The bare interpreter, not the environment that this command runs in: a VM has none of its
+    # packages.
     python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for name, target in {"uv": uv, "python3": python, version: python}.items():
         (bin_directory / name).symlink_to(target)
-    cache = subprocess.run([uv, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    cache = subprocess.run(
+        [uv, "cache", "dir"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     passed_on = {
         name: value
         for name, value in os.environ.items()
@@ -48,7 +52,8 @@ def runner_image(directory: str) -> dict[str, str]:
         "LANG": "C.UTF-8",
         # What was once fetched on this machine is not fetched again.
         "UV_CACHE_DIR": cache,
-        # The interpreters are those above; a download would be a surprise on somebody's own machine.
+        # The interpreters are those above; a download would be a surprise on somebody's own
+        # machine.
         "UV_PYTHON_DOWNLOADS": "never",
         **passed_on,
         "PATH": os.pathsep.join([str(bin_directory), "/usr/local/bin", "/usr/bin", "/bin"]),

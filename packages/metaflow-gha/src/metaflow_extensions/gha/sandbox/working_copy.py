@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import GhaException
+from metaflow_extensions.gha.errors import GhaException
 
 # Never shared with the original: what the command records of its runs, and caches of interpreters.
 NOT_LINKED = {".git", ".metaflow", "__pycache__"}
@@ -46,7 +46,13 @@ class WorkingCopy:
         for command in (
             ["init", "--quiet", "--initial-branch=main"],
             ["add", "--all"],
-            [*person, "commit", "--quiet", "--allow-empty", "--message=The state of the repository"],
+            [
+                *person,
+                "commit",
+                "--quiet",
+                "--allow-empty",
+                "--message=The state of the repository",
+            ],
             ["remote", "add", "origin", url],
         ):
             subprocess.run(["git", *command], cwd=self.root, env=quiet, check=True)
@@ -54,14 +60,21 @@ class WorkingCopy:
 
 def _git_root(directory: Path) -> Path | None:
     answer = subprocess.run(
-        ["git", "rev-parse", "--show-toplevel"], cwd=directory, capture_output=True, text=True, check=False
+        ["git", "rev-parse", "--show-toplevel"],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return Path(answer.stdout.strip()) if answer.returncode == 0 else None
 
 
 def _listed(root: Path, *options: str) -> list[str]:
     answer = subprocess.run(
-        ["git", "ls-files", "-z", "--exclude-standard", *options], cwd=root, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--exclude-standard", *options],
+        cwd=root,
+        capture_output=True,
+        check=True,
     )
     return [os.fsdecode(name) for name in answer.stdout.split(b"\0") if name]
 
@@ -73,7 +86,9 @@ def _copy_repository(root: Path, target: Path) -> None:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(original, copy, follow_symlinks=False)
         elif original.is_dir():  # a submodule or a repository within the repository
-            shutil.copytree(original, copy, symlinks=True, ignore=shutil.ignore_patterns(*NOT_LINKED))
+            shutil.copytree(
+                original, copy, symlinks=True, ignore=shutil.ignore_patterns(*NOT_LINKED)
+            )
     for name in _listed(root, "--others", "--ignored", "--directory"):
         link = target / name.rstrip("/")
         if link.name not in NOT_LINKED and link.parent.is_dir() and not link.exists():
@@ -90,5 +105,9 @@ def _copy_folder(source: Path, target: Path) -> None:
                 "run the sandbox in your project's folder, or `git init` there first."
             )
     shutil.copytree(
-        source, target, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_LINKED)
+        source,
+        target,
+        symlinks=True,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns(*NOT_LINKED),
     )

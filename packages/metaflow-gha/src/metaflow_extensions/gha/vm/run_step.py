@@ -24,7 +24,8 @@ from typing import IO, Any
 
 STREAMS = ("stdout", "stderr")
 
-# Between two uploads of a log at least this many seconds pass: each upload is a PUT of the whole log.
+# Between two uploads of a log at least this many seconds pass: each upload is a PUT of the whole
+# log.
 SHORTEST_PAUSE = 1.0
 # Beyond this size a log is handed over as a file, not as bytes.
 SMALL_LOG = 1 << 20
@@ -82,7 +83,7 @@ class Uploader:
 
             self._task_datastore().save_logs(TASK_LOG_SOURCE, grown)
         except Exception as error:  # noqa: BLE001  # whatever S3 says, the step goes on
-            print(f"[gha] could not upload the logs: {error}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"[gha] could not upload the logs: {error}\n")
             return
         for log in self.logs:
             log.uploaded = sizes.get(log.stream, log.uploaded)
@@ -160,7 +161,7 @@ def _wait(step: subprocess.Popen[bytes], uploader: Uploader) -> int:
     while True:
         try:
             return step.wait(max(SHORTEST_PAUSE, update_delay(time.monotonic() - started)))
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired:  # noqa: PERF203  # waiting is what the loop is for
             uploader.upload()
 
 

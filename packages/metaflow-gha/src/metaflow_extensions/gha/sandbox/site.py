@@ -1,0 +1,180 @@
+"""The place where a command meets GitHub Actions on one machine: an S3 server, a stand-in of GitHub, runners.
+
+The S3 server speaks HTTP, the real `gh` talks to the stand-in, and the real `act` executes the workflows: all that is
+missing is the VM. Every token is invented, every server listens on this machine only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metaflow.util import get_username
+
+from metaflow_extensions.gha.errors import GhaException
+from metaflow_extensions.gha.launcher.inject import caller_workflow
+from metaflow_extensions.gha.launcher.settings import Settings
+from metaflow_extensions.gha.sandbox.image import runner_image
+from metaflow_extensions.gha.sandbox.worker_source import worker_source
+from metaflow_extensions.gha.sandbox.working_copy import WorkingCopy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gha_dispatch.testing import GitHubStandIn
+    from gha_queue.testing import S3Server
+
+BUCKET = "sandbox"
+OWNER = "sandbox"
+
+# Metaflow's settings that do not lead out of the sandbox and so are the user's to choose.
+HARMLESS = ("METAFLOW_GHA_WORKER_", "METAFLOW_DEBUG_", "METAFLOW_USER", "METAFLOW_RUN_")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What a sandbox keeps on disk, below one root."""
+
+    root: Path
+
+    @property
+    def copy(self) -> Path:
+        """The copy of the project, where the command runs."""
+        return self.root / "repository"
+
+    @property
+    def logs(self) -> Path:
+        """`s3.log`, and `runs/<id>.log` as GitHub would show it."""
+        return self.root / "logs"
+
+    @property
+    def bucket(self) -> Path:
+        """The bucket's objects; a bucket that is not kept lives in memory."""
+        return self.root / "s3"
+
+    @property
+    def metadata(self) -> Path:
+        """Metaflow's own record of the runs."""
+        return self.root / "metaflow"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A sandbox that is up: what a command needs to run in it, and what it can be asked."""
+
+    repository: str
+    directory: Path
+    environment: Mapping[str, str]
+    s3: S3Server
+    github: GitHubStandIn
+    workflow_written: bool
+
+
+@contextlib.contextmanager
+def open_site(project: Path, folders: Folders, *, keep_bucket: bool) -> Iterator[Site]:
+    """Copy `project` and start everything; on the way out every process is stopped.
+
+    Raises
+    ------
+    GhaException
+        what is missing on this machine, in one sentence
+    """
+    try:
+        from gha_dispatch.testing import GitHubStandIn, StandInConfig
+        from gha_queue.testing import S3Server
+    except ImportError:
+        raise GhaException(
+            "The sandbox needs its own extra: pip install 'metaflow-gha[sandbox]'."
+        ) from None
+
+    for folder in (folders.logs, folders.metadata, *([folders.bucket] if keep_bucket else [])):
+        folder.mkdir(parents=True, exist_ok=True)
+    settings = Settings.load()
+    copy, workflow_written = _copy(project, folders, settings)
+    repository = f"{OWNER}/{_slug(project)}"
+    copy.publish(f"http://github.localhost/{repository}.git")
+    with contextlib.ExitStack() as stack:
+        try:
+            s3 = stack.enter_context(
+                S3Server(
+                    data_dir=folders.bucket if keep_bucket else None,
+                    log_file=folders.logs / "s3.log",
+                )
+            )
+            s3.create_bucket(BUCKET)
+            links = stack.enter_context(tempfile.TemporaryDirectory(prefix="gha-image-"))
+            variables = {
+                "METAFLOW_DATASTORE_SYSROOT_S3": f"s3://{BUCKET}/metaflow",
+                "AWS_ENDPOINT_URL_S3": s3.endpoint,
+                "AWS_REGION": s3.environment["AWS_REGION"],
+            }
+            keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+            github = stack.enter_context(
+                GitHubStandIn(
+                    StandInConfig(
+                        name=repository,
+                        directory=copy.root,
+                        image=runner_image(Path(links)),
+                        secrets={name: s3.environment[name] for name in keys},
+                        variables=variables,
+                        actions={settings.worker_repo: worker_source()},
+                        max_jobs=max(2, os.cpu_count() or 2),
+                        state=folders.logs,
+                    )
+                )
+            )
+        except (RuntimeError, FileNotFoundError) as error:
+            raise GhaException(str(error)) from None
+        base = {**s3.environ(), **github.environment}
+        for name in github.cleared:
+            base.pop(name, None)
+        environment = _environment(base, folders, variables["METAFLOW_DATASTORE_SYSROOT_S3"])
+        yield Site(repository, copy.directory, environment, s3, github, workflow_written)
+
+
+def _copy(project: Path, folders: Folders, settings: Settings) -> tuple[WorkingCopy, bool]:
+    """Copy the project as it stands, with a caller workflow; whether that one had to be written."""
+    shutil.rmtree(folders.copy, ignore_errors=True)
+    copy = WorkingCopy.make(project, folders.copy)
+    workflow = copy.root / ".github" / "workflows" / settings.caller_workflow
+    if workflow.is_file():
+        return copy, False
+    workflow.parent.mkdir(parents=True, exist_ok=True)
+    workflow.write_text(caller_workflow(settings), encoding="utf-8")
+    return copy, True
+
+
+def _environment(base: Mapping[str, str], folders: Folders, datastore: str) -> dict[str, str]:
+    """The command's environment: nothing of the user's accounts, everything of the sandbox."""
+    kept = {
+        name: value
+        for name, value in base.items()
+        if not name.startswith("METAFLOW_") or name.startswith(HARMLESS)
+    }
+    return {
+        **kept,
+        "METAFLOW_DATASTORE_SYSROOT_S3": datastore,
+        "METAFLOW_DEFAULT_DATASTORE": "s3",
+        "METAFLOW_DEFAULT_METADATA": "local",
+        "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(folders.metadata),
+        # No configuration file of the user's, which may name a real bucket or service.
+        "METAFLOW_HOME": str(folders.root / "no-configuration"),
+        # Metaflow refuses a run without a user's name, as in a container.
+        "METAFLOW_USER": get_username() or "sandbox",
+        # Its default of 64 processes per transfer is made for a far-away S3.
+        "METAFLOW_S3_WORKER_COUNT": "4",
+        # `python` means the one that has this package, activated or not.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", os.defpath)]),
+    }
+
+
+def _slug(directory: Path) -> str:
+    """The folder's name as a repository name."""
+    letters = (c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in directory.name)
+    return "".join(letters).strip("._-") or "project"

@@ -1,0 +1,20 @@
+"""Requirements that nobody can install."""
+
+from metaflow import FlowSpec, step
+
+
+class LackingFlow(FlowSpec):
+    @step
+    def start(self):
+        import six
+
+        self.version = six.__version__
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+
+if __name__ == "__main__":
+    LackingFlow()

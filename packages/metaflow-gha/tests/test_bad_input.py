@@ -1,0 +1,116 @@
+"""Bad input gets one sentence with a next step, before the first task, exit code 1 and no traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import Lab
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
+
+RUN = ("examples/hello.py", "run", "--with=gha")
+
+
+def refused(lab: Lab, *command: str, **environment: str | None) -> str:
+    """The message of a run that must not begin."""
+    ended = lab.run(*command, **environment)
+    assert ended.code == 1, ended.output
+    assert "Traceback" not in ended.output
+    assert "Task is starting" not in ended.output
+    return " ".join(ended.output.split())
+
+
+@pytest.mark.parametrize(
+    ("attributes", "sentence"),
+    [
+        ("workers=0", "workers must be a whole number from 1 to 256"),
+        ("workers=257", "workers must be a whole number from 1 to 256"),
+        ("timeout=-1", "timeout must be a whole number of 1 or more"),
+        ("max_retries=x", "max_retries must be a whole number from 0 to 4"),
+        ("max_retries=7", "max_retries must be a whole number from 0 to 4"),
+    ],
+)
+def test_an_attribute_out_of_range(lab: Lab, attributes: str, sentence: str) -> None:
+    message = refused(lab, "examples/hello.py", "run", f"--with=gha:{attributes}")
+    assert sentence in message
+    assert attributes in message
+
+
+@pytest.mark.parametrize("other", ["batch", "kubernetes"])
+def test_two_backends_on_one_step(lab: Lab, other: str) -> None:
+    assert f"has both @gha and @{other}" in refused(lab, *RUN, f"--with={other}")
+
+
+def test_a_datastore_that_is_not_s3(lab: Lab) -> None:
+    assert "METAFLOW_DEFAULT_DATASTORE=s3" in refused(lab, *RUN, METAFLOW_DEFAULT_DATASTORE="local")
+
+
+def test_no_root_of_the_datastore(lab: Lab) -> None:
+    assert "METAFLOW_DATASTORE_SYSROOT_S3" in refused(lab, *RUN, METAFLOW_DATASTORE_SYSROOT_S3=None)
+
+
+def test_no_gh(lab: Lab, tmp_path: Path) -> None:
+    git = subprocess.run(
+        ["which", "git"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    (tmp_path / "git").symlink_to(git)
+    assert "cli.github.com" in refused(lab, *RUN, GHA_DISPATCH_GH=None, PATH=str(tmp_path))
+
+
+def test_gh_without_a_login(lab: Lab, tmp_path: Path) -> None:
+    socket = Path(lab.site.environment["GH_CONFIG_DIR"], "config.yml").read_text()
+    (tmp_path / "config.yml").write_text(socket)
+    assert "gh auth login" in refused(lab, *RUN, GH_CONFIG_DIR=str(tmp_path))
+
+
+def test_no_remote_on_github(lab: Lab, tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    flow = str(Path(lab.site.directory, "examples", "hello.py"))
+    ended = subprocess.run(
+        ["python", flow, "run", "--with=gha"],
+        cwd=tmp_path,
+        env=lab.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "METAFLOW_GHA_USER_REPO" in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def test_no_caller_workflow(lab: Lab) -> None:
+    message = refused(lab, *RUN, METAFLOW_GHA_CALLER_WORKFLOW="other.yml")
+    assert "gha inject" in message
+
+
+def test_another_worker_than_the_workflow_names(lab: Lab) -> None:
+    assert "gha inject" in refused(lab, *RUN, METAFLOW_GHA_WORKER_REF="v9")
+
+
+def test_no_bucket(lab: Lab) -> None:
+    message = refused(lab, *RUN, METAFLOW_DATASTORE_SYSROOT_S3="s3://nobody-has-this/metaflow")
+    assert "nobody-has-this" in message
+
+
+def test_an_endpoint_that_does_not_answer(lab: Lab) -> None:
+    message = refused(lab, *RUN, AWS_ENDPOINT_URL_S3="http://127.0.0.1:9")
+    assert "127.0.0.1:9" in message
+
+
+@pytest.mark.parametrize("command", [("show",), ("check",), ("gha", "inject")], ids=" ".join)
+def test_commands_that_need_no_bucket_work_without_one(lab: Lab, command: tuple[str, ...]) -> None:
+    nothing = {
+        name: None for name in os.environ | lab.environment() if name.startswith(("AWS_", "GH_"))
+    }
+    nothing.update(
+        METAFLOW_DEFAULT_DATASTORE=None, METAFLOW_DATASTORE_SYSROOT_S3=None, GHA_DISPATCH_GH=None
+    )
+    ended = lab.run("flows/decorated.py", *command, **nothing)
+    assert ended.code == 0, ended.output

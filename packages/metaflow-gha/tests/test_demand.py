@@ -1,0 +1,92 @@
+"""How many VMs a run asks for."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metaflow_extensions.gha.launcher.demand import UNBOUNDED, Demand, graph_width
+
+
+def graph(**nodes: tuple[str, list[str], str | None]) -> Any:
+    return {
+        name: SimpleNamespace(name=name, type=kind, out_funcs=out, matching_join=join)
+        for name, (kind, out, join) in nodes.items()
+    }
+
+
+LINEAR = graph(
+    start=("start", ["middle"], None), middle=("linear", ["end"], None), end=("end", [], None)
+)
+FOREACH = graph(
+    start=("foreach", ["work"], "join"),
+    work=("linear", ["join"], None),
+    join=("join", ["end"], None),
+    end=("end", [], None),
+)
+BRANCHES = graph(
+    start=("split", ["a", "b", "c"], "join"),
+    a=("linear", ["join"], None),
+    b=("linear", ["b2"], None),
+    b2=("linear", ["join"], None),
+    c=("linear", ["join"], None),
+    join=("join", ["end"], None),
+    end=("end", [], None),
+)
+LOOP = graph(
+    start=("linear", ["turn"], None),
+    turn=("split-switch", ["turn", "end"], None),
+    end=("end", [], None),
+)
+
+
+def test_a_linear_flow_uses_one_vm() -> None:
+    assert graph_width(LINEAR, frozenset(LINEAR)) == 1
+
+
+def test_a_flow_without_gha_steps_uses_none() -> None:
+    assert graph_width(LINEAR, frozenset()) == 0
+
+
+def test_a_foreach_may_use_any_number() -> None:
+    assert graph_width(FOREACH, frozenset({"work"})) == UNBOUNDED
+
+
+def test_a_foreach_with_nothing_remote_inside_uses_what_is_around_it() -> None:
+    assert graph_width(FOREACH, frozenset({"join"})) == 1
+
+
+def test_branches_add_up_and_steps_in_a_row_do_not() -> None:
+    assert graph_width(BRANCHES, frozenset(BRANCHES)) == 3
+    assert graph_width(BRANCHES, frozenset({"a", "b2"})) == 2
+
+
+def test_a_loop_is_walked_once() -> None:
+    assert graph_width(LOOP, frozenset(LOOP)) == 1
+
+
+counts = st.integers(0, 300)
+demands = st.builds(Demand, counts, counts, counts, counts, st.integers(1, 256))
+
+
+@given(demands)
+def test_no_vm_is_asked_for_while_nothing_waits(demand: Demand) -> None:
+    if demand.waiting == 0:
+        assert demand.missing() == 0
+
+
+@given(demands)
+def test_the_limit_is_never_passed(demand: Demand) -> None:
+    missing = demand.missing()
+    assert missing >= 0
+    if missing:
+        assert demand.alive + demand.booting + missing <= demand.limit
+
+
+@given(demands)
+def test_work_that_waits_without_a_vm_gets_one(demand: Demand) -> None:
+    if demand.waiting and demand.alive + demand.booting == 0:
+        assert demand.missing() >= 1
