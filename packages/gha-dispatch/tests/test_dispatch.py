@@ -165,6 +165,18 @@ def test_a_dispatch_that_started_nothing_is_unclear_and_sent_once(
     assert stand_in.runs() == []
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 429])
+def test_a_refused_look_up_does_not_make_an_unclear_dispatch_clear(
+    github: GitHub, stand_in: GitHubStandIn, status: int
+) -> None:
+    stand_in.inject(Fault(FaultKind.LOSE, "POST", "/dispatches$"))
+    stand_in.inject(Fault(FaultKind.REFUSE, "GET", "/runs$", status))
+    hasty = GitHub(github.gh, github.repository, lookup=0.0)
+    with pytest.raises(UnclearDispatchError):
+        hasty.workflow("fleet.yml").dispatch(INPUTS, "main", "t-1")
+    assert len(stand_in.runs()) == 1
+
+
 def test_a_rate_limit_says_how_long_to_wait(github: GitHub, stand_in: GitHubStandIn) -> None:
     limit = Fault(FaultKind.REFUSE, "GET", "/user$", 403, headers=(("Retry-After", "17"),))
     stand_in.inject(limit)

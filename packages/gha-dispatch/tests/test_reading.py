@@ -15,6 +15,7 @@ from gha_dispatch.testing._document import (
 )
 from gha_dispatch.testing._expressions import ExpressionError, evaluate
 from gha_dispatch.testing._matrix import MatrixError, combinations
+from gha_dispatch.testing._permissions import excess, granted
 
 CONTEXTS = {"inputs": {"list": "[1, 2]", "title": "Dig it", "yes": True}, "matrix": {"vm": 7}}
 
@@ -116,3 +117,26 @@ def test_a_matrix_expands_as_github_does(matrix: object, expected: list[dict[str
 def test_a_matrix_without_jobs_or_with_too_many_is_refused(matrix: object) -> None:
     with pytest.raises(MatrixError):
         combinations(matrix)
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "beyond"),
+    [
+        ({"contents": "read"}, {"contents": "read"}, []),
+        ({"contents": "read"}, {"contents": "write"}, ["contents: write"]),
+        ({"contents": "read"}, {"id-token": "write"}, ["id-token: write"]),
+        ({"contents": "read"}, None, []),
+        ({"id-token": "write"}, {"id-token": "write"}, []),
+        ({}, {"contents": "read"}, ["contents: read"]),
+        ({}, {}, []),
+        (None, {"contents": "read"}, []),
+        (None, {"contents": "write"}, ["contents: write"]),
+        ("write-all", {"id-token": "write"}, []),
+        ("read-all", {"id-token": "write"}, ["id-token: write"]),
+        ("read-all", "read-all", []),
+    ],
+)
+def test_permissions_beyond_the_callers_are_named(
+    held: object, asked: object, beyond: list[str]
+) -> None:
+    assert excess(asked, granted(held)) == beyond

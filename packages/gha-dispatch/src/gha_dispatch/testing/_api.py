@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ class Api:
         self._dispatch = dispatch
         self._base = base
         self._key = PrivateKey.generate()
+        self._lock = threading.Lock()
         self._workflow_ids: dict[str, int] = {}
         root = f"/repos/{re.escape(caller.name)}"
         self._routes: list[tuple[str, str, Callable[..., Response]]] = [
@@ -188,12 +190,14 @@ class Api:
 
     def _known(self, name: str) -> str | None:
         """The file of a workflow on the default branch, asked for by file name or id."""
-        by_id = {str(number): file for file, number in self._workflow_ids.items()}
+        with self._lock:
+            by_id = {str(number): file for file, number in self._workflow_ids.items()}
         file = by_id.get(name, name)
         branch = self._caller.default_branch()
         if self._caller.read(branch, f"{FOLDER}/{file}") is None:
             return None
-        self._workflow_ids.setdefault(file, len(self._workflow_ids) + 1)
+        with self._lock:
+            self._workflow_ids.setdefault(file, len(self._workflow_ids) + 1)
         return file
 
     def _run_json(self, run: RunRecord) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from gha_dispatch._gh import EXPLICIT, unofficial_gh
+from gha_dispatch._run import WorkflowRunStatus, read_status
 from gha_dispatch.testing._api import LOGIN, Api
 from gha_dispatch.testing._caller import Caller
 from gha_dispatch.testing._document import Document, trigger, typed_inputs
@@ -22,7 +23,7 @@ from gha_dispatch.testing._faults import Fault, Faults
 from gha_dispatch.testing._http import UnixHttpServer
 from gha_dispatch.testing._job import JobSite, act_binary
 from gha_dispatch.testing._plan import Plan, PlannedJob, uses_key
-from gha_dispatch.testing._runs import JobRecord, RunOrder, RunRecord, Runs
+from gha_dispatch.testing._runs import JobRecord, RunOrder, RunRecord, Runs, run_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,7 +102,7 @@ class GitHubStandIn:
     def __init__(self, config: StandInConfig) -> None:
         self.config = config
         self.caller = Caller(config.name, config.directory)
-        self._secrets = {key: value.encode() for key, value in config.secrets.items()}
+        self._secrets = {key.upper(): value.encode() for key, value in config.secrets.items()}
         self._token = f"gho_{random.token_hex(20)}"
         self._runs = Runs(config.max_jobs)
         self._base = f"http://{HOST}/{config.name}"
@@ -186,9 +187,9 @@ class GitHubStandIn:
         """Spoil the next answers that fit the fault."""
         self._faults.add(fault)
 
-    def runs(self) -> list[RunRecord]:
-        """The runs, the newest first."""
-        return self._runs.all()
+    def runs(self) -> list[WorkflowRunStatus]:
+        """The runs, the newest first, as a client would see them."""
+        return [read_status(run_json(run, self._base, 0)) for run in self._runs.all()]
 
     def log(self, run_id: int) -> str:
         """What a run's runners wrote so far: what a reader of the repository would see."""
