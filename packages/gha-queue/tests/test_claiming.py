@@ -33,7 +33,7 @@ def test_a_job_is_put_claimed_completed_and_waited_for(
     assert queue.outcome(job.id) is None
     outcome = claim.complete([1, 2])
     assert (outcome.kind, outcome.result, outcome.worker) == (OutcomeKind.SUCCEEDED, [1, 2], "w")
-    assert queue.wait(job.id) == queue.outcome(job.id) == outcome
+    assert queue.wait(job.id, timeout=20) == queue.outcome(job.id) == outcome
     assert queue.claim("w") is None
     assert keys(queue, "ready/") == keys(queue, "claims/") == keys(queue, "dead/") == []
 
@@ -163,7 +163,7 @@ def test_a_stale_marker_is_a_miss_and_goes_away(
     client.put_object(Bucket="jobs", Key=f"{queue.url.removeprefix('s3://jobs/')}/{marker}")
     assert queue.claim("w") is None
     assert keys(queue, "ready/") == keys(queue, "claims/") == []
-    assert queue.wait(job.id).attempt == 1
+    assert queue.wait(job.id, timeout=20).attempt == 1
 
 
 def test_a_marker_without_its_job_is_removed(
@@ -253,4 +253,4 @@ def test_the_price_of_a_job_is_as_stated(queue: Queue, client: S3Client) -> None
     claim.complete()
     settled = worker.requests
     assert (settled.put_object, settled.get_object) == (2, claimed.get_object)
-    assert worker.wait(job.id).final
+    assert worker.wait(job.id, timeout=20).final

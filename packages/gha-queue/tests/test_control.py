@@ -48,7 +48,7 @@ def test_a_put_that_races_a_close_is_cancelled(
     proxy.plan = plan
     with pytest.raises(QueueClosedError):
         remote.put("x", id="a")
-    assert queue.wait("a").kind is OutcomeKind.CANCELLED
+    assert queue.wait("a", timeout=20).kind is OutcomeKind.CANCELLED
     assert queue.drained()
 
 

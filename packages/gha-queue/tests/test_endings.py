@@ -67,7 +67,7 @@ def test_a_crash_in_the_middle_of_a_failure_loses_no_attempt(
     assert second.attempt == 2
     assert queue.claim("w") is None
     assert second.complete().used == 2
-    assert queue.wait(job.id).attempt == 2
+    assert queue.wait(job.id, timeout=20).attempt == 2
     assert queue.drained()
 
 
@@ -95,7 +95,7 @@ def test_a_failure_is_tried_again_while_the_budget_lasts(
     assert queue.outcome(job.id) is None
     last = claimed(queue).fail({"try": 3})
     assert last.final
-    assert queue.wait(job.id).error == {"try": 3}
+    assert queue.wait(job.id, timeout=20).error == {"try": 3}
     assert keys(queue, "dead/") == ["dead/a"]
 
 
@@ -149,7 +149,7 @@ def test_a_running_job_is_cancelled_under_its_holder(queue: Queue) -> None:
         claim.heartbeat()
     assert claim.cancelled == outcome
     assert queue.drained()
-    assert queue.wait(job.id) == outcome
+    assert queue.wait(job.id, timeout=20) == outcome
 
 
 def test_a_cancel_of_a_finished_job_changes_nothing(queue: Queue) -> None:

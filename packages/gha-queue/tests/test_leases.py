@@ -38,7 +38,7 @@ def test_a_silent_claim_is_reaped_as_lost_and_its_worker_named(queue: Queue, lat
     again = claimed(later, "vm-8")
     assert again.attempt == 2
     again.fail("no")
-    outcome = queue.wait(job.id)
+    outcome = queue.wait(job.id, timeout=20)
     assert (outcome.attempt, outcome.used, outcome.worker) == (2, 2, "vm-8")
 
 
@@ -48,7 +48,7 @@ def test_the_last_attempt_lost_ends_the_job(
     job = queue.put("x", id="a")
     claimed(queue, "vm-7")
     assert later.reap() == 1
-    outcome = queue.wait(job.id)
+    outcome = queue.wait(job.id, timeout=20)
     assert (outcome.kind, outcome.worker) == (OutcomeKind.LOST, "vm-7")
     assert outcome.error["worker"] == "vm-7"
     assert keys(queue, "dead/") == ["dead/a"]
@@ -65,7 +65,7 @@ def test_a_late_holder_is_refused_its_completion(queue: Queue, later: Queue) -> 
     assert caught.value.outcome is not None
     assert caught.value.outcome.worker == "late"
     assert claimed(later, "second").complete("theirs").result == "theirs"
-    assert queue.wait(job.id).result == "theirs"
+    assert queue.wait(job.id, timeout=20).result == "theirs"
 
 
 def test_a_late_holder_learns_it_by_its_heartbeat(
@@ -93,6 +93,17 @@ def test_a_heartbeat_keeps_the_reaper_away(
         eventually(lambda: time.monotonic() - taken > 2.5)
         proxy.plan = lambda _: ShiftDate(6.5)  # a silence of 2.5 s would now be beyond the limit
         assert remote.reap() == 0
+    assert claim.complete().kind is OutcomeKind.SUCCEEDED
+
+
+def test_a_sign_of_life_after_the_reapers_listing_counts(
+    queue: Queue, remote: Queue, proxy: FaultProxy
+) -> None:
+    queue.put("x")
+    claim = claimed(queue)
+    # Only the listing is old: the claim itself, read afterwards, is fresh.
+    proxy.plan = lambda request: ShiftDate(60) if "list-type" in request.query else None
+    assert remote.reap() == 0
     assert claim.complete().kind is OutcomeKind.SUCCEEDED
 
 

@@ -73,7 +73,7 @@ def test_a_lost_answer_to_an_ending_stands_once(
     claim = either.claim("w")
     assert claim is not None
     assert claim.complete("done").result == "done"
-    assert queue.wait(job.id).result == "done"
+    assert queue.wait(job.id, timeout=20).result == "done"
     assert queue.drained()
 
 
@@ -114,7 +114,7 @@ def test_a_passing_refusal_is_tried_again(
     claim = remote.claim("w")
     assert claim is not None
     assert claim.complete().kind is OutcomeKind.SUCCEEDED
-    assert remote.wait(job.id).used == 1
+    assert remote.wait(job.id, timeout=20).used == 1
     assert len(left) < 5
     assert queue.drained()
 
@@ -151,7 +151,7 @@ def test_the_same_call_may_be_repeated_after_an_ending_in_doubt(
         claim.complete("done")
     proxy.plan = lambda _: None
     assert claim.complete("done").result == "done"
-    assert claim.complete("done") == queue.wait(job.id)
+    assert claim.complete("done") == queue.wait(job.id, timeout=20)
 
 
 def test_a_store_that_never_answers_is_named(

@@ -140,7 +140,7 @@ def test_a_bucket_without_prefix_holds_a_queue(server: S3Server, client: S3Clien
     claim = queue.claim("w")
     assert claim is not None
     claim.complete()
-    assert queue.wait(job.id).final
+    assert queue.wait(job.id, timeout=20).final
 
 
 @pytest.fixture
