@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import time
@@ -11,7 +12,11 @@ import pytest
 from process_watch import alive, eventually, read_pid
 
 from gha_queue import OutcomeKind, Queue
+from gha_queue.testing import DropRequest, FaultProxy
 from gha_worker import CommandJob, CommandResult, OnStop, Prepare, Reason
+from gha_worker._journal import Journal
+from gha_worker._signals import StopSignals
+from gha_worker._worker import Worker, WorkerSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,10 +37,17 @@ while :; do sleep 60; done
 class Stubborn:
     """A job that ignores every request to end, with a process that has left its session."""
 
-    def __init__(self, queue: Queue, directory: Path, on_stop: OnStop = OnStop.RELEASE) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        directory: Path,
+        on_stop: OnStop = OnStop.RELEASE,
+        name: str = "stubborn",
+    ) -> None:
         self._directory = directory
-        job = CommandJob(STUBBORN.format(directory), on_stop=on_stop, name="stubborn")
-        queue.put(job.to_payload(), id="stubborn", max_attempts=2)
+        directory.mkdir(exist_ok=True)
+        job = CommandJob(STUBBORN.format(directory), on_stop=on_stop, name=name)
+        queue.put(job.to_payload(), id=name, max_attempts=2)
 
     def started(self) -> Stubborn:
         eventually(lambda: read_pid(self._directory / "pid"))
@@ -134,22 +146,25 @@ def test_a_worker_says_where_it_runs(queue: Queue, workers: Workers) -> None:
     assert seen.info["cpus"] >= 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_releases_the_job_within_five_seconds(
-    queue: Queue, running: tuple[WorkerProcess, Stubborn], number: signal.Signals
+def test_each_stop_signal_releases_the_job_within_five_seconds(
+    queue: Queue, workers: Workers, tmp_path: Path
 ) -> None:
-    worker, job = running
-    worker.process.send_signal(number)
-    assert worker.wait(5.0) == 0
-    assert not job.alive()
-    assert queue.outcome("stubborn") is None
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    running = []
+    for number in numbers:
+        job = Stubborn(queue, tmp_path / number.name, name=number.name)
+        running.append((workers.start("--name", number.name), job.started(), number))
+    for worker, _, number in running:
+        worker.process.send_signal(number)
+    end = time.monotonic() + 5.0
+    for worker, job, number in running:
+        assert worker.wait(end - time.monotonic()) == 0
+        assert not job.alive()
+        assert f"{number.name}  released" in worker.log()
+        assert list(worker.work_dir.iterdir()) == []
     stats = queue.stats()
-    assert (stats.ready, stats.running) == (1, 0)
-    assert "stubborn  released" in worker.log()
-    seen = queue.worker("w1")
-    assert seen is not None
-    assert seen.left
-    assert list(worker.work_dir.iterdir()) == []
+    assert (stats.ready, stats.running) == (3, 0)
+    assert all(seen.left for seen in queue.workers())
 
 
 def test_a_signal_fails_a_job_that_must_not_start_again(
@@ -226,6 +241,26 @@ def test_a_frozen_workers_job_is_dead_before_others_may_take_it(
     assert worker.wait() == 0
 
 
+def test_a_worker_cut_off_from_the_store_ends_its_job_in_time_and_comes_back(
+    s3: S3Server, queue: Queue, workers: Workers, tmp_path: Path
+) -> None:
+    with FaultProxy(s3.endpoint) as proxy:
+        worker = workers.start(AWS_ENDPOINT_URL_S3=proxy.endpoint)
+        job = Stubborn(queue, tmp_path).started()
+        proxy.plan = lambda _: DropRequest()
+        cut = time.monotonic()
+        eventually(lambda: not job.alive())
+        assert time.monotonic() - cut < queue.settings.lease
+        eventually(lambda: "stubborn  lost" in worker.log())
+        assert queue.outcome("stubborn") is None
+        queue.cancel("stubborn")
+        proxy.plan = lambda _: None
+        queue.put(CommandJob("true").to_payload(), id="next")
+        queue.close()
+        assert queue.wait("next", timeout=20).kind is OutcomeKind.SUCCEEDED
+        assert worker.wait() == 0
+
+
 def test_a_killed_guard_fails_the_job_and_leaves_no_process(
     running: tuple[WorkerProcess, Stubborn],
 ) -> None:
@@ -244,21 +279,36 @@ def children_of(pid: int) -> list[int]:
     return [row.pid for row in processes() if row.parent == pid]
 
 
-def test_the_end_of_the_machine_fails_the_job_for_good(queue: Queue, workers: Workers) -> None:
+def work_on(queue: Queue, directory: Path, *, lifetime: float, age: float) -> str:
+    """The log of a worker in this process, on a machine of this age in seconds."""
+    log = io.StringIO()
+    settings = WorkerSettings(
+        name="aged",
+        idle_timeout=60.0,
+        lifetime=lifetime,
+        started=time.monotonic() - age,
+        work_dir=directory / "vm",
+    )
+    with StopSignals() as signals:
+        Worker(queue, settings, {"PATH": os.environ["PATH"]}, Journal(log), signals).run()
+    return log.getvalue()
+
+
+def test_the_end_of_the_machine_fails_the_job_for_good(queue: Queue, tmp_path: Path) -> None:
     queue.put(CommandJob("sleep 60").to_payload(), id="long", max_attempts=3)
-    worker = workers.start("--lifetime", "3")
-    assert worker.wait() == 0
+    log = work_on(queue, tmp_path, lifetime=2.0, age=0.0)
     outcome = queue.outcome("long")
     assert outcome is not None
     assert (outcome.kind, outcome.attempt) == (OutcomeKind.FAILED, 1)
     assert CommandResult.from_json(outcome.error).reason is Reason.VM_LIFETIME
-    assert "leaves: this machine is too old" in worker.log()
+    assert "leaves: this machine is too old" in log
 
 
-def test_an_old_machine_gives_back_what_it_has_no_time_for(queue: Queue, workers: Workers) -> None:
-    worker = workers.start("--lifetime", "4").ready()
-    time.sleep(2.5)
-    queue.put(CommandJob("true", timeout=60).to_payload(), id="long")
-    assert worker.wait() == 0
-    assert "long  released" in worker.log()
+def test_an_old_machine_gives_back_what_it_has_no_time_for(queue: Queue, tmp_path: Path) -> None:
+    queue.put(CommandJob("true", timeout=50).to_payload(), id="short", priority=0)
+    queue.put(CommandJob("true", timeout=600).to_payload(), id="long")
+    log = work_on(queue, tmp_path, lifetime=21000.0, age=20900.0)
+    assert "short  succeeded" in log
+    assert "long  released" in log
+    assert "leaves: this machine is too old" in log
     assert queue.stats().ready == 1

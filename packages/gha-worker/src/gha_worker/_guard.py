@@ -197,11 +197,8 @@ class Guard:
 
     def _wait(self, now: float) -> bool:
         """Sleep until something happens; False when the worker is gone."""
-        next_change = min(self._deadline, self._kill_at)
-        if self._ending is None:
-            next_change = min(next_change, self._limit)
-        else:
-            next_change = min(next_change, now + _GRACE_POLL)
+        look_again = self._limit if self._ending is None else now + _GRACE_POLL
+        next_change = min(self._deadline, self._kill_at, look_again)
         pause = None if math.isinf(next_change) else max(0.0, next_change - time.monotonic())
         ready, _, _ = select.select([self._control, self._child_exit], [], [], pause)
         self._forget_child_exits()
