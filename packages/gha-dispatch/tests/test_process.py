@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def process(world: World, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    (tmp_path / "tmp").mkdir()
+    (tmp_path / "t").mkdir()
     running = subprocess.Popen(
         [sys.executable, "-m", "gha_dispatch.testing", "-"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TMPDIR": os.fspath(tmp_path / "tmp")},
+        env={**os.environ, "TMPDIR": os.fspath(tmp_path / "t")},
         start_new_session=True,
     )
     with running:
@@ -62,10 +62,11 @@ def test_sigterm_ends_every_process_and_keeps_only_the_logs(
     process: subprocess.Popen[str], world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_job(process, world, monkeypatch)
+    assert list((tmp_path / "t").iterdir())
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
     assert processes_with(str(world.out)) == []
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert list((tmp_path / "t").iterdir()) == []
     (log,) = (tmp_path / "state").rglob("*.log")
     assert "a-word-in-the-log" in log.read_text()
 

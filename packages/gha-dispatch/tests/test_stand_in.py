@@ -233,6 +233,7 @@ def test_stopping_leaves_no_process_and_no_file(
         github.workflow("fleet.yml").dispatch(inputs, None, "t")
         until((world.out / "up").exists)
         assert processes_with(marker)
+        assert list(temporary.iterdir())
     assert processes_with(marker) == []
     assert list(temporary.iterdir()) == []
 
