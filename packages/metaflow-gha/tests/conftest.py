@@ -61,8 +61,9 @@ class Lab:
             start_new_session=True,
         )
 
-    def run(self, *command: str, timeout: float = 240, **extra: str | None) -> Ended:
+    def run(self, *command: str, **extra: str | None) -> Ended:
         """Run `python COMMAND` in the copy to its end."""
+        timeout = 400
         process = self.start(*command, **extra)
         try:
             output, _ = process.communicate(timeout=timeout)

@@ -107,7 +107,7 @@ def test_a_killed_worker_costs_one_attempt_and_is_named(
 
 
 def test_a_local_step_that_outlasts_the_idle_time_gets_another_vm(lab: Lab) -> None:
-    ended = lab.run("flows/gap.py", "run", "--seconds=130", timeout=400)
+    ended = lab.run("flows/gap.py", "run", "--seconds=130")
     assert ended.code == 0, ended.output
     assert ended.output.count("Starting 1 VM:") == 2
 

@@ -25,6 +25,7 @@ def environment(**config: str) -> dict[str, str]:
         user="u",
         step_variables={},
         metadata_files={},
+        logs={},
     )
 
 

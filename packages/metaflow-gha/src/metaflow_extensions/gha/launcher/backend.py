@@ -15,6 +15,7 @@ from metaflow_extensions.gha.errors import GhaException
 from metaflow_extensions.gha.launcher.code_package import CodePackage
 from metaflow_extensions.gha.launcher.demand import graph_width
 from metaflow_extensions.gha.launcher.inject import check_literals
+from metaflow_extensions.gha.launcher.relay_server import RelayServer
 from metaflow_extensions.gha.launcher.settings import QUEUES, Settings
 from metaflow_extensions.gha.launcher.supervisor import Run, Supervisor
 
@@ -34,9 +35,15 @@ class Backend:
     _of_this_process: ClassVar[Backend | None] = None
 
     def __init__(
-        self, package: Any, flow_datastore: Any, queue_url: str, supervisor: Supervisor
+        self,
+        package: Any,
+        flow_datastore: Any,
+        queue_url: str,
+        supervisor: Supervisor,
+        relays: RelayServer,
     ) -> None:
         self.queue_url = queue_url
+        self.relays = relays
         self._metaflow_package = package
         self._flow_datastore = flow_datastore
         self._uploaded: CodePackage | None = None
@@ -105,7 +112,9 @@ class Backend:
             ref=settings.dispatch_ref or None,
         )
         supervisor = Supervisor(queue, github, run, say)
-        backend = cls(package, flow_datastore, queue_url, supervisor)
+        relays = RelayServer(click.get_current_context().obj, queue)
+        backend = cls(package, flow_datastore, queue_url, supervisor, relays)
+        atexit.register(relays.stop)
         atexit.register(supervisor.close, cancel=True)
         _close_on_signals(supervisor)
         supervisor.start()

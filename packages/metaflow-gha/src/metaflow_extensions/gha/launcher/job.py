@@ -87,8 +87,12 @@ def environment(
     user: str,
     step_variables: Mapping[str, str],
     metadata_files: Mapping[str, str],
+    logs: Mapping[str, str],
 ) -> dict[str, str]:
-    """The variables of the job. `step_variables` are the user's own, from @environment, and win."""
+    """The variables of the job. `step_variables` are the user's own, from @environment, and win.
+
+    `logs` names the place of stdout and of stderr, in this order.
+    """
     return {
         **forwarded(config),
         ON_VM: "1",
@@ -105,6 +109,7 @@ def environment(
         "MF_DATASTORE": "s3",
         "PYTHONUNBUFFERED": "x",
         "METAFLOW_GHA_METADATA_FILES": json.dumps(dict(metadata_files)),
+        "METAFLOW_GHA_LOGS": json.dumps(dict(logs)),
         **{name: str(value) for name, value in step_variables.items()},
     }
 

@@ -46,27 +46,16 @@ def gha() -> None:
 @click.option("--ubf-context", help="Passed to the top-level 'step'.")
 @click.option("--num-parallel", type=int, default=0, help="Passed to the top-level 'step'.")
 @click.pass_context
-def step(
-    ctx: Any,
-    step_name: str,
-    code_package_metadata: str,
-    code_package_sha: str,
-    code_package_url: str,
-    queue: str,
-    run_time_limit: int,
-    executable: str | None,
-    **options: Any,
-) -> None:
-    from metaflow_extensions.gha.launcher.code_package import CodePackage
-    from metaflow_extensions.gha.launcher.task import TaskSpec, run_task
+def step(ctx: Any, queue: str, **_: Any) -> None:
+    import sys
 
-    # The decorator's own attributes: Metaflow hands each to this command, the step itself has no
-    # such option.
-    for attribute in ("workers", "timeout", "max_retries"):
-        options.pop(attribute)
-    package = CodePackage(code_package_metadata, code_package_sha, code_package_url)
-    spec = TaskSpec.of(ctx, step_name, package, executable, run_time_limit, options)
-    ctx.exit(run_task(ctx.obj, spec, queue))
+    from gha_queue import Queue
+    from metaflow_extensions.gha.launcher.relay import run_as_command
+    from metaflow_extensions.gha.launcher.settings import Settings
+    from metaflow_extensions.gha.launcher.task_spec import TaskSpec
+
+    Settings.load().export_endpoint()
+    ctx.exit(run_as_command(ctx.obj, TaskSpec.parse(ctx.obj, sys.argv), Queue.attach(queue)))
 
 
 @gha.command(help="Write the workflow that starts this repository's VMs into .github/workflows.")

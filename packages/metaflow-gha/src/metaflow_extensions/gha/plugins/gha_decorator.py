@@ -126,9 +126,9 @@ class GhaDecorator(StepDecorator):  # type: ignore[misc]  # Metaflow ships no ty
         cli_args.command_options.update(self.attributes)
         cli_args.command_options["run-time-limit"] = self.run_time_limit
         cli_args.command_options["queue"] = self._backend.queue_url
-        # @conda and @pypi point the entry point at an interpreter made for the VM; the relay runs
-        # here, under ours.
-        cli_args.entrypoint[0] = sys.executable
+        # In place of another Metaflow process: a small one that lets this one do the work.
+        cli_args.entrypoint = [*self._backend.relays.entrypoint, *cli_args.entrypoint[1:]]
+        # @conda and @pypi would put an interpreter there that was made for the VM.
         for deco in self.siblings:
             if deco.name in ("conda", "pypi"):
                 deco.interpreter = None

@@ -88,11 +88,10 @@ def _run(command: list[str], directory: Path, environment: Mapping[str, str]) ->
 
 
 def _report(code: int, seconds: float, site: Site, folders: Folders, *, kept: bool) -> None:
-    runs = site.github.runs()
-    vms = sum(len(run.jobs) for run in runs)
+    waves = len(site.github.runs())
     _say(
-        f"The command ended with exit code {code} after {seconds:.0f} s: "
-        f"{len(runs)} workflow run{'s' * (len(runs) != 1)}, {vms} VM{'s' * (vms != 1)}."
+        f"The command ended with exit code {code} after {seconds:.0f} s; "
+        f"it started {waves} workflow run{'s' * (waves != 1)}."
     )
     if kept:
         _say(

@@ -1,113 +1,109 @@
 """Runs one step's command on the VM and keeps its logs where Metaflow's readers look.
 
-One process in place of Metaflow's two `tee`s and three `save_logs`: it reads the step's output, stamps each line as
-mflog does, and uploads what is new while the step runs. The objects it writes are the ones `flow.py logs`,
-`task.stdout` and the UI read.
+One small process in place of Metaflow's two `tee`s and three `save_logs`, each of which imports
+Metaflow: it reads the step's output, stamps each line as mflog does, and uploads what is new while
+the step runs. The objects it writes are the ones that `flow.py logs`, `task.stdout` and the UI read.
 
     python -m metaflow_extensions.gha.vm.run_step COMMAND        COMMAND is given to bash
 
 The exit code is the command's, 128 + n after signal n. An upload that fails never fails the step.
+Standard library only, boto3 once there is something to upload.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
-STREAMS = ("stdout", "stderr")
+# Each upload is a PUT of the whole log: at first one a second at most, later as rarely as Metaflow's own.
+SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+# Seconds between two looks at the files, which cost nothing.
+LOOK = 0.2
 
-# Between two uploads of a log at least this many seconds pass: each upload is a PUT of the whole
-# log.
-SHORTEST_PAUSE = 1.0
-# Beyond this size a log is handed over as a file, not as bytes.
-SMALL_LOG = 1 << 20
+
+def stamp(line: bytes) -> bytes:
+    """`line` as mflog keeps it: version, time in UTC, source and a unique id before the text."""
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return f"[MFLOG|0|{now}Z|task|{uuid.uuid4()}]".encode() + line.rstrip(b"\n") + b"\n"
+
+
+def pause(seconds: float) -> float:
+    """Seconds until the next upload of a step that has run for `seconds`."""
+    return SHORTEST_PAUSE + LONGEST_PAUSE / (1.0 + math.exp(9.0 - 0.01 * seconds))
 
 
 @dataclass
 class Log:
-    """One stream of the step: a file of mflog lines and how much of it the datastore has."""
+    """One stream of the step: a file of stamped lines, its place in S3, and how much is there."""
 
-    stream: str
+    url: str
     path: Path
     lock: threading.Lock = field(default_factory=threading.Lock)
     uploaded: int = 0
 
     def follow(self, pipe: IO[bytes]) -> None:
         """Stamp and keep every line until the step closes the stream."""
-        from metaflow.mflog import TASK_LOG_SOURCE
-        from metaflow.mflog.mflog import decorate
-
         with self.path.open("ab", buffering=0) as file:
             for line in pipe:
-                text = line if line.endswith(b"\n") else line + b"\n"
-                stamped = decorate(TASK_LOG_SOURCE, text)
                 with self.lock:
-                    file.write(stamped)
+                    file.write(stamp(line))
 
-    def unsent(self) -> int:
-        """The log's size if the datastore does not have all of it, otherwise 0."""
-        size = self.path.stat().st_size
-        return size if size > self.uploaded else 0
+    def upload(self, client: Any, options: dict[str, Any]) -> None:
+        """Put the whole log."""
+        bucket, _, key = self.url.removeprefix("s3://").partition("/")
+        with self.lock:
+            size = self.path.stat().st_size
+        # The file only grows, so its first `size` bytes are whole lines, whatever is written meanwhile.
+        with self.path.open("rb") as file:
+            client.put_object(Bucket=bucket, Key=key, Body=file.read(size), **options)
+        self.uploaded = size
+
+    def has_grown(self) -> bool:
+        return self.path.stat().st_size > self.uploaded
 
 
 class Uploader:
-    """Puts the logs of one try into the datastore."""
+    """Puts the logs of one try into S3, with the settings that Metaflow has for its datastore."""
 
-    def __init__(self, logs: list[Log], directory: Path) -> None:
+    def __init__(self, logs: list[Log]) -> None:
         self.logs = logs
-        self.directory = directory
-        self._datastore: Any = None
+        self._client: Any = None
+        encryption = os.environ.get("METAFLOW_S3_SERVER_SIDE_ENCRYPTION")
+        self._options = {"ServerSideEncryption": encryption} if encryption else {}
 
-    def upload(self) -> None:
-        """Send every log that has grown. A failure is told and left for the next time."""
-        grown: dict[str, Any] = {}
-        sizes: dict[str, int] = {}
-        for log in self.logs:
-            size = log.unsent()
-            if size:
-                with log.lock:
-                    content = log.path.read_bytes() if size < SMALL_LOG else self._copy(log)
-                grown[log.stream], sizes[log.stream] = content, size
-        if not grown:
-            return
+    def upload(self) -> bool:
+        """Send every log that has grown; whether there was one. A failure is told and left for the next time."""
+        grown = [log for log in self.logs if log.has_grown()]
         try:
-            from metaflow.mflog import TASK_LOG_SOURCE
-
-            self._task_datastore().save_logs(TASK_LOG_SOURCE, grown)
+            for log in grown:
+                log.upload(self._s3(), self._options)
         except Exception as error:  # noqa: BLE001  # whatever S3 says, the step goes on
-            sys.stderr.write(f"[gha] could not upload the logs: {error}\n")
-            return
-        for log in self.logs:
-            log.uploaded = sizes.get(log.stream, log.uploaded)
+            sys.stderr.write(f"The logs could not be uploaded just now: {error}\n")
+        return bool(grown)
 
-    def _copy(self, log: Log) -> Any:
-        from metaflow.util import Path as MetaflowPath
+    def _s3(self) -> Any:
+        if self._client is None:
+            import boto3
 
-        frozen = self.directory / f"{log.stream}.upload"
-        frozen.write_bytes(log.path.read_bytes())
-        return MetaflowPath(str(frozen))
-
-    def _task_datastore(self) -> Any:
-        if self._datastore is None:
-            from metaflow.datastore import FlowDataStore
-            from metaflow.plugins import DATASTORES
-
-            flow, run_id, step, task_id = os.environ["MF_PATHSPEC"].split("/")
-            storage = next(d for d in DATASTORES if os.environ["MF_DATASTORE"] == d.TYPE)
-            root = storage.get_datastore_root_from_config(lambda *_, **__: None)
-            flow_datastore = FlowDataStore(flow, None, storage_impl=storage, ds_root=root)
-            self._datastore = flow_datastore.get_task_datastore(
-                run_id, step, task_id, int(os.environ["MF_ATTEMPT"]), mode="w"
+            verify = os.environ.get("METAFLOW_S3_VERIFY_CERTIFICATE", "")
+            choices = {"0": False, "false": False, "no": False}
+            self._client = boto3.client(
+                "s3",
+                endpoint_url=os.environ.get("METAFLOW_S3_ENDPOINT_URL") or None,
+                verify=choices.get(verify.lower(), verify or None),
             )
-        return self._datastore
+        return self._client
 
 
 def place_metadata_files(files: dict[str, str]) -> None:
@@ -129,23 +125,22 @@ def run(command: str) -> int:
     place_metadata_files(json.loads(os.environ.pop("METAFLOW_GHA_METADATA_FILES", "{}")))
     directory = Path(os.environ.get("TMPDIR", ".")) / "gha-logs"
     directory.mkdir(exist_ok=True)
-    logs = [Log(stream, directory / stream) for stream in STREAMS]
-    for log in logs:
+    logs = []
+    for name, url in json.loads(os.environ.pop("METAFLOW_GHA_LOGS")).items():
+        log = Log(url, directory / name)
         log.path.touch()
-    environment = {**os.environ, **{f"MFLOG_{log.stream.upper()}": str(log.path) for log in logs}}
-    step = subprocess.Popen(
-        ["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-    )
+        os.environ[f"MFLOG_{name.upper()}"] = str(log.path)
+        logs.append(log)
+    step = subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     # An orderly stop reaches the step as well; this process stays to send the last lines.
     signal.signal(signal.SIGTERM, lambda *_: step.terminate())
-    pipes = [step.stdout, step.stderr]
     followers = [
         threading.Thread(target=log.follow, args=(pipe,), daemon=True)
-        for log, pipe in zip(logs, pipes, strict=True)
+        for log, pipe in zip(logs, (step.stdout, step.stderr), strict=True)
     ]
     for follower in followers:
         follower.start()
-    uploader = Uploader(logs, directory)
+    uploader = Uploader(logs)
     code = _wait(step, uploader)
     for follower in followers:
         # A child that the step left behind may hold the stream open: the log ends with the step.
@@ -155,14 +150,15 @@ def run(command: str) -> int:
 
 
 def _wait(step: subprocess.Popen[bytes], uploader: Uploader) -> int:
-    from metaflow.mflog import update_delay
-
     started = time.monotonic()
+    due = started
     while True:
         try:
-            return step.wait(max(SHORTEST_PAUSE, update_delay(time.monotonic() - started)))
-        except subprocess.TimeoutExpired:  # noqa: PERF203  # waiting is what the loop is for
-            uploader.upload()
+            return step.wait(LOOK)
+        except subprocess.TimeoutExpired:
+            now = time.monotonic()
+            if now >= due and uploader.upload():
+                due = now + pause(now - started)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,197 @@
+"""One try of one task: submits the job, shows its logs while it runs, and ends with Metaflow's exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from metaflow import util
+from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY
+from metaflow.metaflow_config_funcs import config_values
+
+from metaflow_extensions.gha.launcher import job
+from metaflow_extensions.gha.launcher.local_metadata import bring_back, files_for_vm
+from metaflow_extensions.gha.launcher.task_logs import STREAMS, Output, TaskLogs, log_urls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gha_queue import Outcome, Queue
+    from gha_worker import CommandResult
+    from metaflow_extensions.gha.launcher.task_spec import TaskSpec
+
+# The exit code after which Metaflow gives a task up.
+DO_NOT_RETRY: int = METAFLOW_EXIT_DISALLOW_RETRY
+
+# Seconds between two looks at the job. The first ones are short: most waiting is for the first seconds of a task.
+SHORTEST_LOOK, LONGEST_LOOK = 0.25, 2.0
+# Seconds between two looks at the run's control: a task that waits learns there that nobody will come.
+CONTROL_LOOK = 5.0
+
+
+class Relay:
+    """Stands between the scheduler and the VM for one try of one task.
+
+    `obj` is Metaflow's state of the command line; `outputs` are the streams that the scheduler reads; `gone` tells
+    that it reads no more.
+    """
+
+    def __init__(
+        self,
+        obj: Any,
+        queue: Queue,
+        spec: TaskSpec,
+        outputs: Mapping[str, Output],
+        gone: Callable[[], bool],
+    ) -> None:
+        self._obj = obj
+        self._queue = queue
+        self._spec = spec
+        self._outputs = outputs
+        self._gone = gone
+
+    def run(self) -> int:
+        """Run the try to its end; returns the exit code for the scheduler."""
+        from gha_queue import QueueError
+
+        task, local = self._spec.task, self._obj.metadata.TYPE == "local"
+        try:
+            if not self._pause():
+                return DO_NOT_RETRY
+            urls = log_urls(self._obj.flow_datastore, task)
+            self._queue.put(self._payload(urls, local=local), id=task.job_id, max_attempts=1)
+            outcome = self._follow(TaskLogs(urls, self._outputs))
+            if local and not self._gone():
+                bring_back(self._obj, task)
+        except QueueError as error:
+            self._say(str(error))
+            return DO_NOT_RETRY
+        if self._gone():
+            return DO_NOT_RETRY
+        if outcome is None:
+            self._say("The run has ended; this task was not started.")
+            return DO_NOT_RETRY
+        return self._exit_code(outcome)
+
+    def _pause(self) -> bool:
+        """Wait as @retry asks for; whether the scheduler is still there."""
+        seconds = self._spec.pause_before_retry
+        if seconds:
+            self._say(f"Waiting {seconds / 60:g} minutes before the next try.")
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not self._gone():
+            time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
+        return not self._gone()
+
+    def _payload(self, logs: Mapping[str, str], *, local: bool) -> Any:
+        from gha_worker import CommandJob, OnStop, Prepare, Resources
+
+        spec = self._spec
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        prepare = job.prepare_script(spec.package, python)
+        return CommandJob(
+            script=job.run_script(spec.package, spec.bootstrap, spec.step_command),
+            env=job.environment(
+                spec.task,
+                spec.package,
+                config=dict(config_values()),
+                flow_file=spec.flow_file,
+                user=util.get_username(),
+                step_variables=spec.step_variables,
+                metadata_files=files_for_vm(spec.task) if local else {},
+                logs=logs,
+            ),
+            secrets=job.SECRETS,
+            prepare=Prepare(job.prepare_key(prepare), prepare),
+            timeout=float(spec.time_limit),
+            resources=Resources(),
+            # Once user code has started, a second run in the same attempt would meet half-written data.
+            on_stop=OnStop.FAIL,
+            name=spec.task.title,
+        ).to_payload()
+
+    def _follow(self, logs: TaskLogs) -> Outcome | None:
+        """Wait for the outcome of the job; None when the run ended before the job began, or nobody listens."""
+        job_id = self._spec.task.job_id
+        started = time.monotonic()
+        control_due = started + CONTROL_LOOK
+        while not self._gone():
+            outcome = self._queue.outcome(job_id)
+            logs.show_new(now=outcome is not None)
+            if outcome is not None:
+                return outcome
+            now = time.monotonic()
+            if now >= control_due:
+                control_due = now + CONTROL_LOOK
+                if self._queue.state().stopping:
+                    return self._queue.outcome(job_id)
+            time.sleep(min(LONGEST_LOOK, max(SHORTEST_LOOK, (now - started) / 60)))
+        return None
+
+    def _exit_code(self, outcome: Outcome) -> int:
+        """Say what a person needs to know of the outcome, and choose between retry and no retry."""
+        from gha_queue import OutcomeKind
+        from gha_worker import CommandResult
+
+        if outcome.kind is OutcomeKind.SUCCEEDED:
+            return 0
+        if outcome.kind is OutcomeKind.LOST:
+            vm = outcome.worker or "of this try"
+            self._say(
+                f"The VM {vm} was lost while the task ran on it{self._run_url(outcome.worker)}."
+            )
+            return 1
+        if outcome.kind is OutcomeKind.CANCELLED:
+            self._say("The run was cancelled.")
+            return DO_NOT_RETRY
+        return self._explain(CommandResult.from_json(outcome.error), self._run_url(outcome.worker))
+
+    def _explain(self, result: CommandResult, run_url: str) -> int:
+        from gha_worker import Reason
+
+        if result.reason is Reason.EXITED:
+            # The step's own traceback is in its logs; only what has none is explained here.
+            if result.exit_code == 128 + signal.SIGSEGV:
+                self._say("Task failed with a segmentation fault.")
+            elif result.exit_code in (None, 128 + signal.SIGKILL):
+                self._say(f"Task was killed on its VM{run_url}, most likely for want of memory.")
+            return result.exit_code or 1
+        self._say(f"{result.message}{run_url}")
+        if result.reason is Reason.PREPARE_FAILED:
+            for line in result.tail.splitlines():
+                self._say(line)
+        return 1
+
+    def _run_url(self, worker: str | None) -> str:
+        """The worker's workflow run in brackets, for a message; empty where nobody knows it."""
+        from gha_queue import QueueError
+
+        try:
+            seen = self._queue.worker(worker) if worker else None
+        except QueueError:
+            return ""
+        url = seen.info.get("run_url") if seen is not None and isinstance(seen.info, dict) else None
+        return f" ({url})" if url else ""
+
+    def _say(self, message: str) -> None:
+        self._outputs["stderr"].write(f"{message}\n")
+        self._outputs["stderr"].flush()
+
+
+def run_as_command(obj: Any, spec: TaskSpec, queue: Queue) -> int:
+    """Run the relay as the process that the scheduler started."""
+    launcher = os.getppid()
+    interrupted = False
+
+    def interrupt(_number: int, _frame: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+
+    # The launcher closes the queue with cancel, which stops the job; this process has only to end in time.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    outputs: dict[str, Output] = dict(zip(STREAMS, (sys.stdout, sys.stderr), strict=True))
+    return Relay(obj, queue, spec, outputs, lambda: interrupted or os.getppid() != launcher).run()
