@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +14,6 @@ from gha_queue.testing import Delay, FaultProxy, S3Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
-
     from gha_queue import S3Client
 
 
@@ -74,3 +75,27 @@ def test_a_proxy_delays_on_demand(proxy: FaultProxy, make_client: Callable[..., 
     assert [(seen.method, seen.key, seen.conditional) for seen in proxy.seen] == [
         ("PUT", "slow", False)
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_the_server_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import os, time; from gha_queue.testing import S3Server; "
+        "print(S3Server().start().pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, check=False
+    )
+    server = int(ended.stdout)
+    deadline = time.monotonic() + 10
+    while _runs(server):
+        assert time.monotonic() < deadline, "the server outlives its parent"
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
