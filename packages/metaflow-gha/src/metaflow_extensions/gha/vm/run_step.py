@@ -155,7 +155,7 @@ def _wait(step: subprocess.Popen[bytes], uploader: Uploader) -> int:
     while True:
         try:
             return step.wait(LOOK)
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired:  # noqa: PERF203  # waiting is what the loop is for
             now = time.monotonic()
             if now >= due and uploader.upload():
                 due = now + pause(now - started)
