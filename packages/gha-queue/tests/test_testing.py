@@ -14,6 +14,7 @@ from gha_queue.testing import Delay, FaultProxy, S3Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from gha_queue import S3Client
 
 
