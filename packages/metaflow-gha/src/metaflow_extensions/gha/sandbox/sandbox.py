@@ -50,6 +50,9 @@ def run_in_sandbox(command: list[str], *, keep: bool, place: str | None) -> int:
 def _folders(place: str | None, *, kept: bool) -> Iterator[Folders]:
     """The sandbox's folders; removed at the end unless they shall be kept."""
     root = Path(place).resolve() if place else Path(tempfile.mkdtemp(prefix="gha-sandbox-"))
+    root.mkdir(parents=True, exist_ok=True)
+    # A folder that is kept inside a repository is no part of it.
+    (root / ".gitignore").write_text("*\n", encoding="utf-8")
     try:
         yield Folders(root)
     finally:

@@ -141,7 +141,7 @@ def open_site(project: Path, folders: Folders, *, keep_bucket: bool) -> Iterator
 def _copy(project: Path, folders: Folders, settings: Settings) -> tuple[WorkingCopy, bool]:
     """Copy the project as it stands, with a caller workflow; whether that one had to be written."""
     shutil.rmtree(folders.copy, ignore_errors=True)
-    copy = WorkingCopy.make(project, folders.copy)
+    copy = WorkingCopy.make(project, folders.copy, leave_out=folders.root)
     workflow = copy.root / ".github" / "workflows" / settings.caller_workflow
     if workflow.is_file():
         return copy, False

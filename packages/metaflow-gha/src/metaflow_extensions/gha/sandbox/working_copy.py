@@ -7,8 +7,12 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from metaflow_extensions.gha.errors import GhaException
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Never shared with the original: what the command records of its runs, and caches of interpreters.
 NOT_LINKED = {".git", ".metaflow", "__pycache__"}
@@ -25,16 +29,17 @@ class WorkingCopy:
     directory: Path
 
     @classmethod
-    def make(cls, source: Path, target: Path) -> WorkingCopy:
+    def make(cls, source: Path, target: Path, leave_out: Path) -> WorkingCopy:
         """Copy the repository around `source`, or the folder itself, into `target`.
 
         Tracked and new files are copied as they are; what git ignores (data, environments) is linked.
+        `leave_out` is a folder that may lie within the source, as the target's own, and is no part of it.
         """
         top = _git_root(source)
         if top is not None:
-            _copy_repository(top, target)
+            _copy_repository(top, target, leave_out)
         else:
-            _copy_folder(source, target)
+            _copy_folder(source, target, leave_out)
         inside = source.resolve().relative_to(top.resolve()) if top is not None else Path()
         return cls(target, target / inside)
 
@@ -79,23 +84,25 @@ def _listed(root: Path, *options: str) -> list[str]:
     return [os.fsdecode(name) for name in answer.stdout.split(b"\0") if name]
 
 
-def _copy_repository(root: Path, target: Path) -> None:
+def _copy_repository(root: Path, target: Path, leave_out: Path) -> None:
     for name in _listed(root, "--cached", "--others"):
         original, copy = root / name, target / name
+        if _is_within(original, leave_out):
+            continue
         if original.is_symlink() or original.is_file():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(original, copy, follow_symlinks=False)
         elif original.is_dir():  # a submodule or a repository within the repository
-            shutil.copytree(
-                original, copy, symlinks=True, ignore=shutil.ignore_patterns(*NOT_LINKED)
-            )
+            shutil.copytree(original, copy, symlinks=True, ignore=_ignoring(leave_out))
     for name in _listed(root, "--others", "--ignored", "--directory"):
-        link = target / name.rstrip("/")
-        if link.name not in NOT_LINKED and link.parent.is_dir() and not link.exists():
-            link.symlink_to(root / name.rstrip("/"))
+        original, link = root / name.rstrip("/"), target / name.rstrip("/")
+        if link.name in NOT_LINKED or _is_within(original, leave_out):
+            continue
+        if link.parent.is_dir() and not link.exists():
+            link.symlink_to(original)
 
 
-def _copy_folder(source: Path, target: Path) -> None:
+def _copy_folder(source: Path, target: Path, leave_out: Path) -> None:
     count = 0
     for _, _, files in os.walk(source):
         count += len(files)
@@ -104,10 +111,21 @@ def _copy_folder(source: Path, target: Path) -> None:
                 f"{source} is not a git repository and holds more than {MOST_FILES} files: "
                 "run the sandbox in your project's folder, or `git init` there first."
             )
-    shutil.copytree(
-        source,
-        target,
-        symlinks=True,
-        dirs_exist_ok=True,
-        ignore=shutil.ignore_patterns(*NOT_LINKED),
-    )
+    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True, ignore=_ignoring(leave_out))
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def _ignoring(leave_out: Path) -> Callable[[str, list[str]], set[str]]:
+    """What `copytree` passes over: what is never shared, and the folder to leave out."""
+
+    def ignore(directory: str, names: list[str]) -> set[str]:
+        return {
+            name
+            for name in names
+            if name in NOT_LINKED or _is_within(Path(directory, name), leave_out)
+        }
+
+    return ignore
