@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from metaflow_extensions.gha.sandbox.working_copy import WorkingCopy
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
