@@ -106,7 +106,7 @@ class S3Server:
         self._resources.close()
 
     def create_bucket(self, name: str) -> None:
-        """Create a bucket."""
+        """Create a bucket; one that is there stays as it is."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         try:
             connection.request("PUT", f"/{name}")
@@ -114,7 +114,7 @@ class S3Server:
             text = answer.read().decode(errors="replace")
         finally:
             connection.close()
-        if answer.status != http.client.OK:
+        if answer.status not in (http.client.OK, http.client.CONFLICT):
             raise RuntimeError(f"bucket {name!r} was not created: {answer.status} {text}")
 
     def _try_start(self, scratch: str, log: int) -> bool:

@@ -165,6 +165,7 @@ def _environment(base: Mapping[str, str], folders: Folders, datastore: str) -> d
         "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(folders.metadata),
         # No configuration file of the user's, which may name a real bucket or service.
         "METAFLOW_HOME": str(folders.root / "no-configuration"),
+        "METAFLOW_CLIENT_CACHE_PATH": str(folders.root / "client-cache"),
         # Metaflow refuses a run without a user's name, as in a container.
         "METAFLOW_USER": get_username() or "sandbox",
         # Its default of 64 processes per transfer is made for a far-away S3.
