@@ -115,7 +115,13 @@ def chart(ranking):
                 "scale": {"domain": [0.6, 1.0], "clamp": True},
                 "title": "accuracy",
             },
-            "y": {"field": "setting", "type": "nominal", "sort": "-x", "title": None},
+            "y": {
+                "field": "setting",
+                "type": "nominal",
+                "sort": "-x",
+                "title": None,
+                "axis": {"labelLimit": 300},
+            },
         },
         "width": 480,
     }

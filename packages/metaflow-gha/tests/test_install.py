@@ -1,0 +1,96 @@
+"""The extension loads from a wheel and from a checkout, also beside another extension."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+PACKAGES = Path(__file__).resolve().parents[2]
+SIBLINGS = ("gha-queue", "gha-dispatch", "gha-worker")
+UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
+
+# Metaflow recognises an installed extension by a file that setuptools writes and other build tools do not; a second
+# extension in the same environment is what makes the difference show.
+OTHER = """
+[build-system]
+requires = ["setuptools>=77"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "another-extension"
+version = "1"
+
+[tool.setuptools.packages.find]
+where = ["src"]
+include = ["metaflow_extensions*"]
+namespaces = true
+"""
+
+
+def uv(*command: str) -> None:
+    done = subprocess.run([UV, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("wheels")
+    for package in (*SIBLINGS, "metaflow-gha"):
+        uv("build", "--quiet", "--wheel", "--out-dir", str(target), str(PACKAGES / package))
+    return target
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    toplevel = tmp_path / "other" / "src" / "metaflow_extensions" / "other" / "toplevel"
+    toplevel.mkdir(parents=True)
+    (toplevel / "mfextinit_other.py").write_text('toplevel = "toplevel"\n')
+    (toplevel / "toplevel.py").write_text('__mf_extensions__ = "other"\n__version__ = "1"\n')
+    (tmp_path / "other" / "pyproject.toml").write_text(OTHER)
+    return tmp_path / "other"
+
+
+@pytest.mark.parametrize("way", ["wheel", "editable"])
+def test_the_extension_loads_beside_another_one(
+    way: str, wheels: Path, other: Path, tmp_path: Path
+) -> None:
+    environment = tmp_path / "venv"
+    uv("venv", "--quiet", "--python", sys.executable, str(environment))
+    ours = (
+        [str(wheel) for wheel in wheels.glob("*.whl")]
+        if way == "wheel"
+        else [word for name in (*SIBLINGS, "metaflow-gha") for word in ("-e", str(PACKAGES / name))]
+    )
+    python = environment / "bin" / "python"
+    uv("pip", "install", "--quiet", "--python", str(python), *ours, str(other))
+    shown = subprocess.run(
+        [python, "-c", "import metaflow; print(callable(metaflow.gha), metaflow.__version__)"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith("True")
+    assert "gha(0.1.0)" in shown.stdout
+    assert "other(1)" in shown.stdout
+
+
+def test_the_wheels_hold_what_metaflow_and_the_runners_need(wheels: Path) -> None:
+    held = {name for wheel in wheels.glob("*.whl") for name in zipfile.ZipFile(wheel).namelist()}
+    assert "metaflow_extensions/__init__.py" not in held
+    assert "metaflow_gha-0.1.0.dist-info/top_level.txt" in held
+    assert "gha_worker/workflows/worker.yml" in held
+    assert "gha_dispatch/testing/actions/actions/checkout/action.yml" in held
+
+
+def test_the_repository_runs_the_worker_that_the_package_ships() -> None:
+    shipped = PACKAGES / "gha-worker" / "src" / "gha_worker" / "workflows" / "worker.yml"
+    assert (
+        PACKAGES.parent / ".github" / "workflows" / "worker.yml"
+    ).read_bytes() == shipped.read_bytes()
