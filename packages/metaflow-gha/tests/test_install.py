@@ -32,6 +32,13 @@ namespaces = true
 """
 
 
+SHOW = """
+import metaflow
+from metaflow.metaflow_version import get_version
+print(callable(metaflow.gha), get_version())
+"""
+
+
 def uv(*command: str) -> None:
     done = subprocess.run([UV, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -69,7 +76,7 @@ def test_the_extension_loads_beside_another_one(
     python = environment / "bin" / "python"
     uv("pip", "install", "--quiet", "--python", str(python), *ours, str(other))
     shown = subprocess.run(
-        [python, "-c", "import metaflow; print(callable(metaflow.gha), metaflow.__version__)"],
+        [python, "-c", SHOW],
         capture_output=True,
         text=True,
         check=False,
