@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gha_queue.testing import FaultProxy, ForgetCondition
+
 if TYPE_CHECKING:
     from .conftest import Lab
 
@@ -102,6 +104,28 @@ def test_no_bucket(lab: Lab) -> None:
 def test_an_endpoint_that_does_not_answer(lab: Lab) -> None:
     message = refused(lab, *RUN, AWS_ENDPOINT_URL_S3="http://127.0.0.1:9")
     assert "127.0.0.1:9" in message
+
+
+def test_a_store_that_ignores_conditions(lab: Lab) -> None:
+    with FaultProxy(lab.site.s3.endpoint) as proxy:
+        proxy.plan = lambda _: ForgetCondition()
+        message = refused(lab, *RUN, AWS_ENDPOINT_URL_S3=proxy.endpoint)
+    assert "Cloudflare R2" in message
+
+
+def test_a_sandbox_in_a_folder_that_holds_something_else(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "precious").touch()
+    ended = subprocess.run(
+        ["metaflow", "gha", "sandbox", "--in", str(tmp_path), "--", "true"],
+        env=lab.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "is not empty and no sandbox" in ended.stderr
+    assert (tmp_path / "repository" / "precious").exists()
 
 
 @pytest.mark.parametrize("command", [("show",), ("check",), ("gha", "inject")], ids=" ".join)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaflow_extensions.gha.launcher.demand import UNBOUNDED, Demand, graph_width
+from metaflow_extensions.gha.launcher.supervisor import BOOT, Wave
 
 
 def graph(**nodes: tuple[str, list[str], str | None]) -> Any:
@@ -90,3 +91,20 @@ def test_the_limit_is_never_passed(demand: Demand) -> None:
 def test_work_that_waits_without_a_vm_gets_one(demand: Demand) -> None:
     if demand.waiting and demand.alive + demand.booting == 0:
         assert demand.missing() >= 1
+
+
+def test_vms_that_github_has_queued_are_waited_for_however_long() -> None:
+    wave = Wave("w", size=20, sent_at=0.0, arrived={"0", "1"}, alive=2, open_jobs=20)
+    assert wave.booting(10 * BOOT) == 18
+
+
+def test_vms_whose_jobs_github_has_ended_are_not_waited_for() -> None:
+    assert Wave("w", size=3, sent_at=0.0, open_jobs=0).booting(1.0) == 0
+    # One came and works, one ended before it came, one is still queued.
+    assert Wave("w", size=3, sent_at=0.0, arrived={"0"}, alive=1, open_jobs=2).booting(1.0) == 1
+
+
+def test_without_a_word_from_github_vms_are_waited_for_a_while() -> None:
+    wave = Wave("w", size=3, sent_at=0.0, arrived={"0"})
+    assert wave.booting(BOOT) == 2
+    assert wave.booting(BOOT + 1) == 0

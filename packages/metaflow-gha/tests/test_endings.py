@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gha_queue.testing import DropRequest, FaultProxy
+
 from .conftest import Ended, Lab, Wait
 
 if TYPE_CHECKING:
@@ -23,11 +25,24 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
 class Waiting:
     """A run of the waiting flow, stopped in the middle of its tasks."""
 
-    def __init__(self, lab: Lab, folder: Path, until: Wait, *options: str, tasks: int = 1) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        folder: Path,
+        until: Wait,
+        *options: str,
+        tasks: int = 1,
+        **environment: str,
+    ) -> None:
         self.folder = folder
         self.until = until
         self.launcher = lab.start(
-            "flows/waiting.py", "run", f"--folder={folder}", f"--count={tasks}", *options
+            "flows/waiting.py",
+            "run",
+            f"--folder={folder}",
+            f"--count={tasks}",
+            *options,
+            **environment,
         )
         until(lambda: len(self.tasks(0)) == tasks, 120, "the tasks' start")
 
@@ -151,6 +166,52 @@ def test_the_last_worker_leaves_within_five_seconds(lab: Lab, folder: Path, unti
     ended = run.end()
     assert ended.code == 0, ended.output
     until(lambda: not alive(vm), 5, "the end of the last worker")
+
+
+def test_a_store_that_is_away_for_a_while_costs_no_attempt(
+    lab: Lab, folder: Path, until: Wait
+) -> None:
+    with FaultProxy(lab.site.s3.endpoint) as proxy:
+        run = Waiting(lab, folder, until, "--with=gha", AWS_ENDPOINT_URL_S3=proxy.endpoint)
+        # Longer than the tries of a single request to the queue together.
+        back = time.monotonic() + 20
+        proxy.plan = lambda _: DropRequest() if time.monotonic() < back else None
+        until(lambda: time.monotonic() > back, 30, "the end of the outage")
+        run.go()
+        ended = run.end()
+    assert ended.code == 0, ended.output
+    assert "Waiting for the store" in ended.output
+    assert lab.ask(f"Run('WaitingFlow/{ended.run_id}')['join'].task.data.attempts") == [0]
+
+
+def test_a_run_under_nohup_goes_on_when_the_terminal_closes(
+    lab: Lab, folder: Path, until: Wait
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does, and children inherit it
+    try:
+        run = Waiting(lab, folder, until, "--with=gha")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    os.killpg(run.launcher.pid, signal.SIGHUP)
+    run.go()
+    assert run.end().code == 0
+
+
+def test_the_step_command_by_itself_runs_a_task(lab: Lab, folder: Path, until: Wait) -> None:
+    run = Waiting(lab, folder, until, "--with=gha:workers=2")
+    (relay,) = [
+        words
+        for pid in processes(str(folder))
+        if "relay_client.py" in (words := Path(f"/proc/{pid}/cmdline").read_text())
+    ]
+    flow = [*relay.split("\0")[5:-1]]
+    flow[flow.index("--retry-count") + 1] = "3"
+    command = lab.start(*flow)
+    until(lambda: "0" in run.tasks(3), 60, "the start of the same task by hand")
+    run.go()
+    output, _ = command.communicate(timeout=120)
+    assert command.returncode == 0, output
+    assert run.end().code == 0
 
 
 def test_no_secret_shows_in_a_command_line_a_log_or_a_job(

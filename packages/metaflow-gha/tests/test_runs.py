@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .conftest import Lab
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
@@ -140,3 +142,16 @@ def test_a_resumed_run_starts_no_vm_for_what_it_clones(lab: Lab) -> None:
     assert resumed.code == 0, resumed.output
     assert len(lab.site.github.runs()) == before + 1
     assert resumed.output.count("Starting 1 VM:") == 1
+
+
+def test_odd_names_reach_the_vm_as_they_are(lab: Lab, tmp_path: Path) -> None:
+    words = f'it\'s "quoted" `date` $HOME $(touch {tmp_path}/ran) tschüß'
+    tag = f"$(touch {tmp_path}/ran)"
+    ended = lab.run(
+        "flows/with space/my flow.py", "run", "--with=gha", f"--words={words}", f"--tag={tag}"
+    )
+    assert ended.code == 0, ended.output
+    run = f"Run('OddFlow/{ended.run_id}')"
+    assert lab.ask(f"{run}['start'].task.data.seen") == words
+    assert tag in lab.ask(f"list({run}['start'].task.tags)")
+    assert not (tmp_path / "ran").exists()

@@ -40,7 +40,7 @@ from gha_queue._records import (
     WorkerSeen,
 )
 from gha_queue._runtime import Runtime
-from gha_queue._s3 import S3Client
+from gha_queue._s3 import S3Client, s3_client
 
 __all__ = [
     "AccessDeniedError",
@@ -78,4 +78,5 @@ __all__ = [
     "WaitTimeoutError",
     "WorkerSeen",
     "WrongRegionError",
+    "s3_client",
 ]

@@ -41,7 +41,7 @@ from gha_queue._records import (
 )
 from gha_queue._rules import due_after
 from gha_queue._runtime import Runtime
-from gha_queue._s3 import S3Client, S3Store, default_client, parse_s3_url
+from gha_queue._s3 import S3Client, S3Store, parse_s3_url, s3_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -380,7 +380,7 @@ class Queue:
     def _calls(self) -> Calls:
         with self._lock:
             if self._first_calls is None:
-                store = S3Store(self._client or default_client(), self._bucket, self._prefix)
+                store = S3Store(self._client or s3_client(), self._bucket, self._prefix)
                 self._first_calls = Calls(store, self._runtime, self._meter)
             return self._first_calls
 
@@ -406,7 +406,7 @@ class Queue:
     def _beat_store(self, settings: Settings) -> S3Store:
         # Connecting and reading together stay below half an interval, so that a heartbeat that
         # hangs is over before the next is due and never waits behind other requests.
-        client = self._client or default_client(
+        client = self._client or s3_client(
             connect=min(5.0, 0.15 * settings.heartbeat), read=min(15.0, 0.3 * settings.heartbeat)
         )
         return S3Store(client, self._bucket, self._prefix)

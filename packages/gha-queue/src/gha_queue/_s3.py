@@ -67,8 +67,11 @@ def parse_s3_url(url: str) -> tuple[str, str]:
     return match["bucket"], f"{prefix}/" if prefix else ""
 
 
-def default_client(connect: float = 5.0, read: float = 15.0) -> S3Client:
-    """Return a boto3 client from the environment that never sends a request twice by itself.
+def s3_client(endpoint: str | None = None, connect: float = 5.0, read: float = 15.0) -> S3Client:
+    """Return a boto3 client that never sends a request twice by itself, as a queue needs it.
+
+    Credentials and region come from the environment, the endpoint too unless it is given.
+    `connect` and `read` are time limits in seconds.
 
     boto3's own retries would report our own win as a failed condition, and its default checksums
     are refused by several stores: https://github.com/boto/boto3/issues/4392
@@ -87,7 +90,8 @@ def default_client(connect: float = 5.0, read: float = 15.0) -> S3Client:
     )
     # A session of its own, because boto3's default session is not safe to share by threads.
     try:
-        client: S3Client = boto3.session.Session().client("s3", config=config)
+        session = boto3.session.Session()
+        client: S3Client = session.client("s3", endpoint_url=endpoint, config=config)
     except (BotoCoreError, ValueError) as error:
         raise InvalidQueueError(
             f"no S3 client can be made from this environment ({error}): correct the AWS_ variables"

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from gha_queue import Control, Queue, QueueError
 
-CONTROL_PERIOD = 3.0
+CONTROL_PERIOD = 2.0
 REPORT_PERIOD = 30.0
 _PARTING = 1.0
 
 
 class Pulse:
-    """Reads the queue's control record every 3 s and reports the worker alive every 30 s.
+    """Reads the queue's control record every 2 s and reports the worker alive every 30 s.
 
-    Costs one GET per 3 s and one PUT per 30 s. `changed` is called from the thread whenever the
+    Costs one GET per 2 s and one PUT per 30 s. `changed` is called from the thread whenever the
     newest record says something new. A store that does not answer is asked again the next time;
     any other error is kept in `failure`, and the thread goes on.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import resource
 import secrets
 import signal
 import threading
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 # Server seconds without a sign of the launcher after which the VMs stop by themselves.
 KEEPALIVE = 120.0
+
+# Open files that a run with the most tasks at once may need.
+DESCRIPTORS = 8192
 
 
 class Backend:
@@ -94,8 +98,7 @@ class Backend:
         github = _github(settings)
         name = f"{flow.name}/{run_id}.{secrets.token_hex(4)}"
         queue_url = f"{root}/{QUEUES}/{name}"
-        settings.export_endpoint()
-        queue = _queue(queue_url)
+        queue = _queue(queue_url, settings)
         decorators = {
             node.name: deco for node in graph for deco in node.decorators if deco.name == "gha"
         }
@@ -111,6 +114,7 @@ class Backend:
             first_wave=max(1, min(limit, graph_width(graph, frozenset(decorators)))),
             ref=settings.dispatch_ref or None,
         )
+        _raise_descriptor_limit()
         supervisor = Supervisor(queue, github, run, say)
         relays = RelayServer(click.get_current_context().obj, queue)
         backend = cls(package, flow_datastore, queue_url, supervisor, relays)
@@ -161,23 +165,31 @@ def _github(settings: Settings) -> GitHub:
         ) from None
     except WorkflowNotFoundError as error:
         raise GhaException(
-            f"{error} Write it with `python flow.py gha inject`, commit and push."
+            f"{error} With `python flow.py gha inject` it is written; commit and push it."
         ) from None
     except DispatchError as error:
         raise GhaException(str(error)) from None
     return github
 
 
-def _queue(url: str) -> Queue:
+def _queue(url: str, settings: Settings) -> Queue:
     """The run's queue, created: access and conditional writes are proven here, before the first task."""
     from gha_queue import Queue, QueueError
 
-    queue = Queue(url)
     try:
+        queue = Queue(url, settings.s3_client())
         queue.create(keepalive=KEEPALIVE)
     except QueueError as error:
         raise GhaException(str(error)) from None
     return queue
+
+
+def _raise_descriptor_limit() -> None:
+    """Each task at once takes some five descriptors; the usual soft limit ends at fifty tasks, or two hundred."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _max_workers() -> int:
@@ -192,10 +204,11 @@ def _close_on_signals(supervisor: Supervisor) -> None:
         return
 
     def interrupted(number: int, _frame: object) -> None:
-        # A thread, because the runtime waits up to five seconds for its children before it tells
-        # us.
+        # A thread, because the runtime first waits up to five seconds for its children.
         threading.Thread(target=supervisor.close, kwargs={"cancel": True}, daemon=True).start()
         raise KeyboardInterrupt(signal.Signals(number).name)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupted)
+        # What nohup, or a shell's `&`, made us deaf to stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupted)

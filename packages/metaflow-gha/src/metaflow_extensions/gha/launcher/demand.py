@@ -36,7 +36,12 @@ def _width(
             branches = [
                 _width(graph, branch, node.matching_join, on_gha, seen) for branch in node.out_funcs
             ]
-            inside = sum(branches) if node.type == SPLIT else UNBOUNDED * min(1, max(branches))
+            if node.type == SPLIT:
+                inside = sum(branches)
+            elif getattr(node, "parallel_foreach", False):
+                inside = max(branches)  # all nodes of @parallel are processes of one VM
+            else:
+                inside = UNBOUNDED * min(1, max(branches))
             widest = max(widest, inside)
             following = node.matching_join
         elif node.type == SWITCH:

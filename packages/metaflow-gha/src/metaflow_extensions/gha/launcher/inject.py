@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metaflow_extensions.gha.checkout import checkout_root
 from metaflow_extensions.gha.errors import GhaException
 from metaflow_extensions.gha.launcher.job import SECRETS
 from metaflow_extensions.gha.launcher.settings import Settings
@@ -54,8 +54,8 @@ jobs:
         vm: ${{{{ fromJSON(inputs.vms) }}}}
     uses: {uses}
     with:
-      worker-repository: {repo}
-      worker-ref: {ref}
+      worker-repository: "{repo}"
+      worker-ref: "{ref}"
       queue: ${{{{ inputs.queue }}}}
       wave: ${{{{ inputs.wave }}}}
       vm: ${{{{ matrix.vm }}}}
@@ -95,24 +95,13 @@ def workflow_path(settings: Settings) -> Path:
 
 def repository_root() -> Path:
     """The top of the checkout around the current directory."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "--show-toplevel"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=10,
-        )
-    except FileNotFoundError:
+    root = checkout_root(Path.cwd())
+    if root is None:
         raise GhaException(
-            "git is not on the PATH: install git, the workflow belongs into a repository."
-        ) from None
-    if answer.returncode != 0:
-        raise GhaException(
-            f"{Path.cwd()} is not in a git repository: run `git init`, "
+            f"{Path.cwd()} is not in a git repository: install git if need be, run `git init`, "
             "or change into the checkout that you push to GitHub."
         )
-    return Path(answer.stdout.strip())
+    return root
 
 
 def inject() -> Iterator[str]:
@@ -123,10 +112,10 @@ def inject() -> Iterator[str]:
     shown = path.relative_to(repository_root())
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         yield f"{shown} is up to date."
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        yield f"Wrote {shown}: its VMs run {_uses(settings)}."
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    yield f"Wrote {shown}: its VMs run {_uses(settings)}."
     yield f"Next: git add {shown} && git commit -m 'Run Metaflow steps on GitHub Actions' && git push"
 
 

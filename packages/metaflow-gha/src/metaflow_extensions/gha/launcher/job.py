@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from metaflow_extensions.gha.launcher.code_package import CodePackage
 
 # Taken from the VM's own environment by name; the job never holds a value.
-SECRETS = (
+SECRETS: tuple[str, ...] = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -33,7 +33,7 @@ DATASTORE_PACKAGES = ("boto3", "requests")
 # service, which hold a key, nor DATASTORE_SYSROOT_LOCAL, which would break the way back of local
 # metadata.
 FORWARDED = re.compile(
-    r"METAFLOW_(CONDA_\w+|DEBUG_\w+|S3_\w+|GHA_\w+|DATASTORE_SYSROOT_S3|DATATOOLS_\w+|CARD_\w+|SERVICE_URL|"
+    r"METAFLOW_(CONDA_\w+|DEBUG_\w+|S3_\w+|GHA_\w+|DATASTORE_SYSROOT_S3|DATATOOLS_S3ROOT|DATATOOLS_CLIENT_PARAMS|CARD_\w+|SERVICE_URL|"
     r"SERVICE_INTERNAL_URL|DEFAULT_METADATA|DEFAULT_SECRETS_BACKEND_TYPE|"
     r"AWS_SECRETS_MANAGER_DEFAULT_REGION|OTEL_\w+|TEMPDIR|USER)"
 )

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from metaflow import util
 from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY
@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from gha_worker import CommandResult
     from metaflow_extensions.gha.launcher.task_spec import TaskSpec
 
+T = TypeVar("T")
+
 # The exit code after which Metaflow gives a task up.
 DO_NOT_RETRY: int = METAFLOW_EXIT_DISALLOW_RETRY
 
 # Seconds between two looks at the job. The first ones are short: most waiting is for the first seconds of a task.
 SHORTEST_LOOK, LONGEST_LOOK = 0.25, 2.0
+# Seconds after which a task that its VM's end cut off would not fit into a fresh VM either.
+WHOLE_LIFE = 5 * 3600.0
 # Seconds between two looks at the run's control: a task that waits learns there that nobody will come.
 CONTROL_LOOK = 5.0
 
@@ -62,19 +66,35 @@ class Relay:
             if not self._pause():
                 return DO_NOT_RETRY
             urls = log_urls(self._obj.flow_datastore, task)
-            self._queue.put(self._payload(urls, local=local), id=task.job_id, max_attempts=1)
+            payload = self._payload(urls, local=local)
+            # A repeated put of the same try finds the first one.
+            self._insist(lambda: self._queue.put(payload, id=task.job_id, max_attempts=1))
             outcome = self._follow(TaskLogs(urls, self._outputs))
-            if local and not self._gone():
+            if self._gone():
+                return DO_NOT_RETRY
+            if local:
                 bring_back(self._obj, task)
+            return self._exit_code(outcome)
         except QueueError as error:
             self._say(str(error))
             return DO_NOT_RETRY
-        if self._gone():
-            return DO_NOT_RETRY
-        if outcome is None:
-            self._say("The run has ended; this task was not started.")
-            return DO_NOT_RETRY
-        return self._exit_code(outcome)
+
+    def _insist(self, ask: Callable[[], T]) -> T | None:
+        """The answer of the queue, however long its store is away; None once the scheduler is gone.
+
+        A task is not given up for a network that fails here: on its VM it goes on.
+        """
+        from gha_queue import StoreUnavailableError
+
+        told = False
+        while not self._gone():
+            try:
+                return ask()
+            except StoreUnavailableError as error:  # noqa: PERF203  # asking again is what the loop is for
+                if not told:
+                    self._say(f"Waiting for the store: {error}")
+                told = True
+        return None
 
     def _pause(self) -> bool:
         """Wait as @retry asks for; whether the scheduler is still there."""
@@ -104,7 +124,8 @@ class Relay:
                 metadata_files=files_for_vm(spec.task) if local else {},
                 logs=logs,
             ),
-            secrets=job.SECRETS,
+            # What the step sets itself, from @environment, is the user's choice.
+            secrets=tuple(name for name in job.SECRETS if name not in spec.step_variables),
             prepare=Prepare(job.prepare_key(prepare), prepare),
             timeout=float(spec.time_limit),
             resources=Resources(),
@@ -115,27 +136,34 @@ class Relay:
 
     def _follow(self, logs: TaskLogs) -> Outcome | None:
         """Wait for the outcome of the job; None when the run ended before the job began, or nobody listens."""
+        from gha_queue import Status
+
         job_id = self._spec.task.job_id
         started = time.monotonic()
         control_due = started + CONTROL_LOOK
         while not self._gone():
-            outcome = self._queue.outcome(job_id)
+            outcome = self._insist(lambda: self._queue.outcome(job_id))
             logs.show_new(now=outcome is not None)
             if outcome is not None:
                 return outcome
             now = time.monotonic()
             if now >= control_due:
                 control_due = now + CONTROL_LOOK
-                if self._queue.state().stopping:
-                    return self._queue.outcome(job_id)
+                # Not `stopping`: after a nap of this machine the run is its owner's to go on with.
+                control = self._insist(self._queue.state)
+                if control is not None and control.status is Status.CLOSED:
+                    return self._insist(lambda: self._queue.outcome(job_id))
             time.sleep(min(LONGEST_LOOK, max(SHORTEST_LOOK, (now - started) / 60)))
         return None
 
-    def _exit_code(self, outcome: Outcome) -> int:
+    def _exit_code(self, outcome: Outcome | None) -> int:
         """Say what a person needs to know of the outcome, and choose between retry and no retry."""
         from gha_queue import OutcomeKind
         from gha_worker import CommandResult
 
+        if outcome is None:
+            self._say("The run has ended; this task goes no further.")
+            return DO_NOT_RETRY
         if outcome.kind is OutcomeKind.SUCCEEDED:
             return 0
         if outcome.kind is OutcomeKind.LOST:
@@ -159,7 +187,18 @@ class Relay:
             elif result.exit_code in (None, 128 + signal.SIGKILL):
                 self._say(f"Task was killed on its VM{run_url}, most likely for want of memory.")
             return result.exit_code or 1
+        if result.reason is Reason.STOPPED:
+            self._say(
+                f"Task was stopped with its VM{run_url}: the workflow run was cancelled, "
+                "or the VM had no sign of life from here for two minutes."
+            )
+            return 1
         self._say(f"{result.message}{run_url}")
+        if result.reason is Reason.VM_LIFETIME and result.seconds > WHOLE_LIFE:
+            self._say(
+                "It had a VM's whole life: split the step, or save its progress and go on from there."
+            )
+            return DO_NOT_RETRY
         if result.reason is Reason.PREPARE_FAILED:
             for line in result.tail.splitlines():
                 self._say(line)

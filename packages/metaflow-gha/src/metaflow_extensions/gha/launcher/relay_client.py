@@ -34,5 +34,7 @@ def main(path: str, words: list[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1], sys.argv[2:]))
-    except (KeyboardInterrupt, OSError):
+    except KeyboardInterrupt:
         sys.exit(LAUNCHER_GONE)
+    except OSError as error:
+        sys.exit(f"The launcher of this run does not answer: {error.strerror}.")

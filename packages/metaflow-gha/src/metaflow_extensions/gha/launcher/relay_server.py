@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import select
 import shutil
 import socketserver
@@ -18,6 +20,9 @@ from metaflow_extensions.gha.launcher.task_spec import TaskSpec
 if TYPE_CHECKING:
     from gha_queue import Queue
 
+# Bytes of a folder below which a socket still has a legal name.
+LONGEST = 70
+
 CLIENT = Path(__file__).with_name("relay_client.py")
 
 
@@ -25,7 +30,10 @@ class RelayServer:
     """Answers the relays of one run on a socket that only this user can open."""
 
     def __init__(self, obj: Any, queue: Queue) -> None:
-        self._directory = tempfile.mkdtemp(prefix="gha-relay-")
+        parent = tempfile.gettempdir()
+        if len(os.fsencode(parent)) > LONGEST:
+            parent = "/tmp"  # noqa: S108  # mkdtemp makes a private folder there
+        self._directory = tempfile.mkdtemp(prefix="gha-relay-", dir=parent)
         path = str(Path(self._directory) / "s")
 
         class Connection(socketserver.StreamRequestHandler):
@@ -69,19 +77,22 @@ class _Frames:
 
 def _answer(connection: socketserver.StreamRequestHandler, obj: Any, queue: Queue) -> None:
     """Run one task for the relay behind `connection`."""
+    end = select.poll()
+    end.register(connection.connection, select.POLLIN)
 
     def gone() -> bool:
         # A relay sends nothing after its first line, so that what can be read is its end.
-        return bool(select.select([connection.connection], [], [], 0)[0])
+        return bool(end.poll(0))
 
     outputs = {"stdout": _Frames(connection, 1), "stderr": _Frames(connection, 2)}
-    try:
-        spec = TaskSpec.parse(obj, json.loads(connection.rfile.readline()))
-        code = Relay(obj, queue, spec, outputs, gone).run()
-    except BrokenPipeError:
-        return
-    except Exception as error:  # noqa: BLE001  # a thread's error has no other way to the user
-        outputs["stderr"].write(f"The relay of this task failed: {error!r}\n")
-        code = 1
-    if not gone():
+    # The relay may be gone at any word: nobody is left to be told.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        try:
+            spec = TaskSpec.parse(obj, json.loads(connection.rfile.readline()))
+            code = Relay(obj, queue, spec, outputs, gone).run()
+        except (BrokenPipeError, ConnectionResetError):
+            raise
+        except Exception as error:  # noqa: BLE001  # a thread's error has no other way to the user
+            outputs["stderr"].write(f"The relay of this task failed: {error!r}\n")
+            code = 1
         connection.wfile.write(f"0 {code}\n".encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from metaflow import metaflow_config
 
@@ -51,7 +52,8 @@ class Settings:
             )
         return root
 
-    def export_endpoint(self) -> None:
-        """Let boto3 see the endpoint that Metaflow was given under its own name."""
-        if self.endpoint:
-            os.environ.setdefault("AWS_ENDPOINT_URL_S3", self.endpoint)
+    def s3_client(self) -> Any:
+        """A client for the queue. The endpoint stays in it: the user's own steps may talk to another S3."""
+        from gha_queue import s3_client
+
+        return s3_client(self.endpoint)

@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from metaflow_extensions.gha.launcher.demand import Demand
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from gha_dispatch import GitHub, WorkflowRun
     from gha_queue import Queue, WorkerSeen
+
+T = TypeVar("T")
 
 # Seconds between two signs of life of the launcher; VMs stop when six in a row are missing.
 RENEW = 20.0
@@ -31,8 +33,12 @@ SILENT = 75.0
 BOOT = 600.0
 # How long GitHub may be unreachable before the run gives up.
 PATIENCE = 600.0
-# How often the workflow run of VMs that did not report yet is asked for, in seconds.
+# How often GitHub is asked for the jobs of VMs that did not report yet, in seconds.
 ASK_GITHUB = 15.0
+# Seconds between two tries of a dispatch that GitHub did not take, unless it says how long to wait.
+SEND_AGAIN = 30.0
+# How long an end of the run waits for the store, in seconds.
+CLOSE = 10.0
 
 
 @dataclass(frozen=True)
@@ -49,21 +55,27 @@ class Run:
 
 @dataclass
 class Wave:
-    """One dispatch: `size` VMs, numbered from 0."""
+    """One dispatch: `size` VMs, numbered from 0.
+
+    `arrived` are the VMs that ever reported, `alive` those that still do. `open_jobs` is how many of its jobs GitHub
+    has not finished, None before it was asked.
+    """
 
     id: str
     size: int
     sent_at: float
     run: WorkflowRun | None = None
     arrived: set[str] = field(default_factory=set)
-    ended: str | None = None
+    alive: int = 0
+    open_jobs: int | None = None
     asked_at: float = 0.0
 
     def booting(self, now: float) -> int:
-        """VMs that may still come."""
-        if self.ended is not None or now - self.sent_at > BOOT:
-            return 0
-        return self.size - len(self.arrived)
+        """VMs that may still come: a job that GitHub has queued will, however long its queue is."""
+        missing = self.size - len(self.arrived)
+        if self.open_jobs is not None:
+            return max(0, min(missing, self.open_jobs - self.alive))
+        return missing if now - self.sent_at <= BOOT else 0
 
 
 class Supervisor(threading.Thread):
@@ -87,9 +99,12 @@ class Supervisor(threading.Thread):
         self._wake = threading.Event()
         # One writer of control at a time, and none after the close.
         self._control = threading.Lock()
-        self._closed = False
+        self._closing = threading.Lock()
+        self._closed: threading.Thread | None = None
         self._waves: list[Wave] = []
         self._unsent: Wave | None = None
+        self._send_again_at = 0.0
+        self._store_away = False
         self._idle_vms = 0
         self._dead = 0
 
@@ -101,14 +116,19 @@ class Supervisor(threading.Thread):
             self._wake.set()
 
     def close(self, *, cancel: bool) -> None:
-        """Close the queue; with `cancel` the VMs stop their jobs. Idempotent, from any thread."""
+        """Close the queue; with `cancel` the VMs stop their jobs. Idempotent, from any thread, in bounded time."""
+        with self._closing:
+            if self._closed is None:
+                self._closed = threading.Thread(target=self._close, args=(cancel,), daemon=True)
+                self._closed.start()
+                self._wake.set()
+        # A store that hangs must not keep the user, who has said that it is over.
+        self._closed.join(CLOSE)
+
+    def _close(self, cancel: bool) -> None:
         from gha_queue import QueueError
 
         with self._control:
-            if self._closed:
-                return
-            self._closed = True
-            self._wake.set()
             try:
                 self._queue.close(cancel=cancel)
             except QueueError as error:
@@ -119,6 +139,8 @@ class Supervisor(threading.Thread):
 
     def run(self) -> None:
         """Thread body: until the queue is closed."""
+        # Beside this thread, which may wait for gh longer than the VMs wait for a sign of life.
+        threading.Thread(target=self._keep_renewing, name="gha-control", daemon=True).start()
         try:
             self._supervise()
         except Exception as error:  # noqa: BLE001  # a thread's error has no other way to the user
@@ -126,12 +148,9 @@ class Supervisor(threading.Thread):
 
     def _supervise(self) -> None:
         now = self._clock()
-        renew_at, reap_at, look_at = now + RENEW, now + REAP, now
-        while not self._closed:
+        reap_at, look_at = now + REAP, now
+        while self._closed is None:
             now = self._clock()
-            if now >= renew_at:
-                self._renew()
-                renew_at = now + RENEW
             if self._begun.is_set():
                 if not self._waves and self._unsent is None:
                     self._start_wave(self._run.first_wave)
@@ -143,56 +162,65 @@ class Supervisor(threading.Thread):
             self._wake.wait(1.0)
             self._wake.clear()
 
-    def _renew(self) -> None:
-        with self._control:
-            if not self._closed:
-                self._tolerate(self._queue.renew)
+    def _keep_renewing(self) -> None:
+        while self._closed is None:
+            time.sleep(RENEW)
+            with self._control:
+                if self._closed is None:
+                    self._tolerate(self._queue.renew)
 
-    def _tolerate(self, action: Callable[[], object]) -> None:
-        """A store that is away for a moment is met again at the next turn; the lease bounds the harm."""
+    def _tolerate(self, ask: Callable[[], T]) -> T | None:
+        """The queue's answer, None while its store is away: it is met again at the next turn."""
         from gha_queue import QueueError
 
         try:
-            action()
+            answer = ask()
         except QueueError as error:
-            self._say(f"The queue did not answer: {error}", bad=True)
+            if not self._store_away:
+                self._say(f"The queue does not answer: {error}", bad=True)
+            self._store_away = True
+            return None
+        self._store_away = False
+        return answer
 
     def _look(self) -> float:
         """Compare the work with the VMs and ask for what is missing; returns the seconds until the next look."""
-        from gha_queue import QueueError
-
-        if self._unsent is not None:
-            self._send(self._unsent)
-            return LOOK
-        try:
-            stats, seen = self._queue.stats(), self._queue.workers()
-        except QueueError as error:
-            self._say(f"The queue did not answer: {error}", bad=True)
-            return LOOK
         now = self._clock()
+        if self._unsent is not None:
+            if now >= self._send_again_at:
+                self._send(self._unsent)
+            return LOOK
+        stats, seen = self._tolerate(self._queue.stats), self._tolerate(self._queue.workers)
+        if stats is None or seen is None:
+            return LOOK
         alive = self._arrivals(seen)
-        booting = sum(wave.booting(now) for wave in self._waves)
         if stats.running or stats.dead != self._dead:
             self._idle_vms, self._dead = 0, stats.dead
-        if booting:
+        if any(wave.booting(now) for wave in self._waves):
             self._ask_github(now)
+        booting = sum(wave.booting(now) for wave in self._waves)
+        if stats.ready and not alive and not stats.running and self._hopeless(now):
+            return LOOK
         demand = Demand(stats.ready, stats.running, alive, booting, self._run.limit)
         missing = demand.missing()
-        if missing and not self._hopeless(now):
+        if missing:
             self._start_wave(missing)
         return LOOK if alive + booting < self._run.limit or booting else LOOK_RARELY
 
     def _arrivals(self, seen: tuple[WorkerSeen, ...]) -> int:
         """Note which VMs have come; returns how many are there now."""
+        waves = {wave.id: wave for wave in self._waves}
+        for wave in self._waves:
+            wave.alive = 0
         for worker in seen:
             wave_id, _, index = worker.name.partition(".")
-            for wave in self._waves:
-                if wave.id == wave_id:
-                    wave.arrived.add(index)
-        return sum(1 for worker in seen if not worker.left and worker.age <= SILENT)
+            if wave_id in waves:
+                waves[wave_id].arrived.add(index)
+                waves[wave_id].alive += not worker.left and worker.age <= SILENT
+        return sum(wave.alive for wave in self._waves)
 
     def _ask_github(self, now: float) -> None:
-        """A workflow run that ended before its VMs came will bring none: say so instead of waiting for them."""
+        """Learn how many jobs of each wave GitHub has not finished: no more VMs can come of it."""
         from gha_dispatch import DispatchError
 
         for wave in self._waves:
@@ -200,18 +228,19 @@ class Supervisor(threading.Thread):
                 continue
             wave.asked_at = now
             try:
-                status = self._github.run(wave.run.id)
+                jobs = self._github.jobs(wave.run.id)
             except DispatchError:
                 continue
-            if status.status == "completed":
-                wave.ended = status.conclusion or "unknown"
+            # A run whose workflow cannot start has no jobs at all; one that was just made has none yet.
+            if jobs or now - wave.sent_at > ASK_GITHUB:
+                wave.open_jobs = sum(1 for job in jobs if job.status != "completed")
 
     def _hopeless(self, now: float) -> bool:
-        """Whether more VMs would be thrown after those that never worked; then the run ends here."""
+        """Whether VMs do not come, or come and do not work; then the run ends here."""
         last = self._waves[-1] if self._waves else None
-        if last is not None and not last.arrived and last.ended is not None:
+        if last is not None and not last.arrived and last.open_jobs == 0:
             self._give_up(
-                f"The workflow run {_url(last)} ended ({last.ended}) before a VM took work: look at its log. "
+                f"The workflow run {_url(last)} ended before a VM took work: look at its log. "
                 "Common causes: a variable or secret of the repository is missing, "
                 "or GitHub cannot reach the bucket."
             )
@@ -254,6 +283,8 @@ class Supervisor(threading.Thread):
                 marker=wave.id,
             )
         except (GitHubUnavailableError, RateLimitedError, UnclearDispatchError) as error:
+            wait = error.retry_after if isinstance(error, RateLimitedError) else None
+            self._send_again_at = self._clock() + (wait or SEND_AGAIN)
             if self._clock() - wave.sent_at > PATIENCE:
                 self._give_up(str(error))
             elif first_try:

@@ -67,6 +67,7 @@ class TaskLogs:
     def __init__(self, urls: Mapping[str, str], outputs: Mapping[str, Output]) -> None:
         self._tails = [(Tail(url), outputs[name]) for name, url in urls.items()]
         self._complaints = outputs["stderr"]
+        self._failed = False
         self._started = time.monotonic()
         self._next = self._started
 
@@ -78,8 +79,11 @@ class TaskLogs:
             try:
                 lines = tail.new_lines()
             except Exception as error:  # noqa: BLE001  # a store's hiccup costs a look, not the task
-                self._complaints.write(f"Could not read the task's logs just now: {error}\n")
+                if not self._failed:
+                    self._complaints.write(f"Could not read the task's logs just now: {error}\n")
+                self._failed = True
                 continue
+            self._failed = False
             # The scheduler knows mflog lines by their stamp and does not keep them a second time.
             for line in lines:
                 output.write(line.decode("utf-8", errors="replace") + "\n")

@@ -7,13 +7,11 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from metaflow import util
-
 from metaflow_extensions.gha.launcher.code_package import CodePackage
 from metaflow_extensions.gha.launcher.job import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # A top-level option of this machine only, with its value.
 LOCAL_OPTION = "--local-config-file"
@@ -62,11 +60,11 @@ class TaskSpec:
             decorators["environment"].attributes["vars"] if "environment" in decorators else {}
         )
         command_words = [
-            f"{obj.environment.executable(step, executable)} -u {flow_file}",
+            f"{obj.environment.executable(step, executable)} -u {shlex.quote(flow_file)}",
             *map(shlex.quote, _without_local_option(words[1:start])),
             "step",
             step,
-            *util.dict_to_cli_options(options),
+            *_words(options),
         ]
         return cls(
             task=Task(
@@ -81,6 +79,15 @@ class TaskSpec:
             time_limit=time_limit,
             pause_before_retry=pause,
         )
+
+
+def _words(options: Mapping[str, Any]) -> Iterator[str]:
+    """Options as words for the shell of the VM. Each value is quoted: a tag may come from anybody."""
+    for name, value in options.items():
+        for item in value if isinstance(value, tuple) else (value,):
+            if item is not None:
+                yield f"--{name.replace('_', '-')}"
+                yield shlex.quote(str(item))
 
 
 def _without_local_option(words: Sequence[str]) -> list[str]:

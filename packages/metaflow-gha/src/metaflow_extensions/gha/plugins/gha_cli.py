@@ -54,8 +54,8 @@ def step(ctx: Any, queue: str, **_: Any) -> None:
     from metaflow_extensions.gha.launcher.settings import Settings
     from metaflow_extensions.gha.launcher.task_spec import TaskSpec
 
-    Settings.load().export_endpoint()
-    ctx.exit(run_as_command(ctx.obj, TaskSpec.parse(ctx.obj, sys.argv), Queue.attach(queue)))
+    spec = TaskSpec.parse(ctx.obj, sys.argv)
+    ctx.exit(run_as_command(ctx.obj, spec, Queue.attach(queue, Settings.load().s3_client())))
 
 
 @gha.command(help="Write the workflow that starts this repository's VMs into .github/workflows.")

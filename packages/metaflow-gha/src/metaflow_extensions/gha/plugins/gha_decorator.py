@@ -159,10 +159,12 @@ class GhaDecorator(StepDecorator):  # type: ignore[misc]  # Metaflow ships no ty
         inputs: Any,
     ) -> None:
         """Write down on which VM of which workflow run this try ran."""
-        self.metadata = metadata
-        self.task_datastore = task_datastore
         if ON_VM not in os.environ:
             return
+        self.metadata = metadata
+        self.task_datastore = task_datastore
+        # The step may change the directory; what is sent back at its end lies here.
+        self.home = os.getcwd()
         facts = {
             "gha-vm": os.environ.get("GHA_WORKER_NAME"),
             "gha-run-url": os.environ.get("GHA_WORKER_RUN_URL"),
@@ -186,12 +188,13 @@ class GhaDecorator(StepDecorator):  # type: ignore[misc]  # Metaflow ships no ty
         max_user_code_retries: int,
     ) -> None:
         """With local metadata, send what the VM wrote back through the datastore."""
-        if (
-            ON_VM in os.environ
-            and getattr(self, "metadata", None)
-            and self.metadata.TYPE == "local"
-        ):
+        if ON_VM not in os.environ or not hasattr(self, "home") or self.metadata.TYPE != "local":
+            return
+        try:
+            os.chdir(self.home)
             sync_local_metadata_to_datastore(DATASTORE_LOCAL_DIR, self.task_datastore)
+        except Exception as error:  # noqa: BLE001  # the task is done: its record is not worth failing it
+            sys.stderr.write(f"The metadata of this task could not be sent back: {error}\n")
 
 
 def _whole_number(step: str, name: str, value: Any, low: int, high: int | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,9 @@ from metaflow_extensions.gha.sandbox.site import Folders, Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+# The file by which a sandbox's folder is known again, for what is in it will be overwritten.
+MARK = ".gha-sandbox"
 
 # Seconds that the command gets after a termination, before it is killed.
 GRACE = 15.0
@@ -50,7 +54,12 @@ def run_in_sandbox(command: list[str], *, keep: bool, place: str | None) -> int:
 def _folders(place: str | None, *, kept: bool) -> Iterator[Folders]:
     """The sandbox's folders; removed at the end unless they shall be kept."""
     root = Path(place).resolve() if place else Path(tempfile.mkdtemp(prefix="gha-sandbox-"))
+    if root.is_dir() and any(root.iterdir()) and not (root / MARK).is_file():
+        raise GhaException(
+            f"{root} is not empty and no sandbox: name a new folder, or an earlier sandbox's."
+        )
     root.mkdir(parents=True, exist_ok=True)
+    (root / MARK).touch()
     # A folder that is kept inside a repository is no part of it.
     (root / ".gitignore").write_text("*\n", encoding="utf-8")
     try:
@@ -61,33 +70,40 @@ def _folders(place: str | None, *, kept: bool) -> Iterator[Folders]:
 
 
 def _run(command: list[str], directory: Path, environment: Mapping[str, str]) -> int:
-    """Run the command in this terminal. A Ctrl-C is its own to answer; a termination is passed on."""
+    """Run the command as the head of a session of its own; every signal is passed on to all of it.
+
+    In a session of its own, so that whatever the command started can be found and ended with it.
+    """
     try:
-        process = subprocess.Popen(command, cwd=directory, env=dict(environment))
+        process = subprocess.Popen(
+            command, cwd=directory, env=dict(environment), start_new_session=True
+        )
     except OSError as error:
         raise GhaException(f"{command[0]} cannot be run: {error.strerror}.") from None
 
     def pass_on(number: int, _frame: object) -> None:
-        process.send_signal(number)
+        _signal_all(process.pid, number)
 
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on),
-        signal.SIGHUP: signal.signal(signal.SIGHUP, pass_on),
-    }
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, pass_on) for number in signals}
     try:
         code = process.wait()
     finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        _signal_all(process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        _signal_all(process.pid, signal.SIGKILL)
+        process.wait()
         for number, handler in before.items():
             signal.signal(number, handler)
     return code if code >= 0 else 128 - code
+
+
+def _signal_all(group: int, number: int) -> None:
+    """Signal what is left of the command; after its end the number of the group may be gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
 
 
 def _report(code: int, seconds: float, site: Site, folders: Folders, *, kept: bool) -> None:

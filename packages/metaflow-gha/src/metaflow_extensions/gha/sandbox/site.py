@@ -34,7 +34,10 @@ BUCKET = "sandbox"
 OWNER = "sandbox"
 
 # Metaflow's settings that do not lead out of the sandbox and so are the user's to choose.
-HARMLESS = ("METAFLOW_GHA_WORKER_", "METAFLOW_DEBUG_", "METAFLOW_USER", "METAFLOW_RUN_")
+HARMLESS = ("METAFLOW_DEBUG_", "METAFLOW_USER", "METAFLOW_RUN_")
+
+# What would lead the command out of the sandbox: the user's Metaflow, and a caller's own git.
+LEADS_OUT = ("METAFLOW_", "GIT_")
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ def open_site(project: Path, folders: Folders, *, keep_bucket: bool) -> Iterator
         base = {**s3.environ(), **github.environment}
         for name in github.cleared:
             base.pop(name, None)
-        environment = _environment(base, folders, variables["METAFLOW_DATASTORE_SYSROOT_S3"])
+        datastore = variables["METAFLOW_DATASTORE_SYSROOT_S3"]
+        environment = _environment(base, folders, settings, datastore)
         yield Site(repository, copy.directory, environment, s3, github, workflow_written)
 
 
@@ -150,15 +154,22 @@ def _copy(project: Path, folders: Folders, settings: Settings) -> tuple[WorkingC
     return copy, True
 
 
-def _environment(base: Mapping[str, str], folders: Folders, datastore: str) -> dict[str, str]:
+def _environment(
+    base: Mapping[str, str], folders: Folders, settings: Settings, datastore: str
+) -> dict[str, str]:
     """The command's environment: nothing of the user's accounts, everything of the sandbox."""
     kept = {
         name: value
         for name, value in base.items()
-        if not name.startswith("METAFLOW_") or name.startswith(HARMLESS)
+        if not name.startswith(LEADS_OUT) or name.startswith(HARMLESS)
     }
     return {
         **kept,
+        # As the copy's workflow was written, wherever the user configured it.
+        "METAFLOW_GHA_WORKER_REPO": settings.worker_repo,
+        "METAFLOW_GHA_WORKER_WORKFLOW": settings.worker_workflow,
+        "METAFLOW_GHA_WORKER_REF": settings.worker_ref,
+        "METAFLOW_GHA_CALLER_WORKFLOW": settings.caller_workflow,
         "METAFLOW_DATASTORE_SYSROOT_S3": datastore,
         "METAFLOW_DEFAULT_DATASTORE": "s3",
         "METAFLOW_DEFAULT_METADATA": "local",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metaflow_extensions.gha.checkout import checkout_root, git_environment
 from metaflow_extensions.gha.errors import GhaException
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class WorkingCopy:
         Tracked and new files are copied as they are; what git ignores (data, environments) is linked.
         `leave_out` is a folder that may lie within the source, as the target's own, and is no part of it.
         """
-        top = _git_root(source)
+        top = checkout_root(source)
         if top is not None:
             _copy_repository(top, target, leave_out)
         else:
@@ -46,7 +47,11 @@ class WorkingCopy:
     def publish(self, url: str) -> None:
         """Commit everything on `main` of a fresh repository whose remote is `url`."""
         # Nothing of the user's own git configuration (signing, hooks, templates) has a say here.
-        quiet = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+        quiet = {
+            **git_environment(),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_SYSTEM": os.devnull,
+        }
         person = ["-c", "user.name=sandbox", "-c", "user.email=sandbox@localhost"]
         for command in (
             ["init", "--quiet", "--initial-branch=main"],
@@ -63,21 +68,11 @@ class WorkingCopy:
             subprocess.run(["git", *command], cwd=self.root, env=quiet, check=True)
 
 
-def _git_root(directory: Path) -> Path | None:
-    answer = subprocess.run(
-        ["git", "rev-parse", "--show-toplevel"],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return Path(answer.stdout.strip()) if answer.returncode == 0 else None
-
-
 def _listed(root: Path, *options: str) -> list[str]:
     answer = subprocess.run(
         ["git", "ls-files", "-z", "--exclude-standard", *options],
         cwd=root,
+        env=git_environment(),
         capture_output=True,
         check=True,
     )

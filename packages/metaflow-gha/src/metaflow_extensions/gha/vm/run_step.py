@@ -30,6 +30,8 @@ from typing import IO, Any
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 # Seconds between two looks at the files, which cost nothing.
 LOOK = 0.2
+# Seconds for the end of the streams after the end of the step, and tries of the last upload.
+LAST_WORDS, LAST_TRIES = 2.0, 3
 
 
 def stamp(line: bytes) -> bytes:
@@ -132,7 +134,7 @@ def run(command: str) -> int:
         os.environ[f"MFLOG_{name.upper()}"] = str(log.path)
         logs.append(log)
     step = subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    # An orderly stop reaches the step as well; this process stays to send the last lines.
+    # In an orderly stop every process of the job is asked to end; this one stays to send the last lines.
     signal.signal(signal.SIGTERM, lambda *_: step.terminate())
     followers = [
         threading.Thread(target=log.follow, args=(pipe,), daemon=True)
@@ -142,10 +144,15 @@ def run(command: str) -> int:
         follower.start()
     uploader = Uploader(logs)
     code = _wait(step, uploader)
+    # A child that the step left behind may hold the streams open: the log ends with the step.
+    deadline = time.monotonic() + LAST_WORDS
     for follower in followers:
-        # A child that the step left behind may hold the stream open: the log ends with the step.
-        follower.join(timeout=2.0)
-    uploader.upload()
+        follower.join(max(0.0, deadline - time.monotonic()))
+    # What is not there now never will be.
+    for _ in range(LAST_TRIES):
+        uploader.upload()
+        if not any(log.has_grown() for log in logs):
+            break
     return code if code >= 0 else 128 - code
 
 
