@@ -161,12 +161,10 @@ def _github(settings: Settings) -> GitHub:
         github.workflow(settings.caller_workflow).require()
     except NoRepositoryError as error:
         raise GhaException(
-            f"{error} Or name the repository: export METAFLOW_GHA_USER_REPO=owner/name."
+            f"{error} The variable for that: METAFLOW_GHA_USER_REPO=owner/name."
         ) from None
     except WorkflowNotFoundError as error:
-        raise GhaException(
-            f"{error} With `python flow.py gha inject` it is written; commit and push it."
-        ) from None
+        raise GhaException(f"{error} `python flow.py gha inject` writes it.") from None
     except DispatchError as error:
         raise GhaException(str(error)) from None
     return github
