@@ -168,6 +168,21 @@ def test_the_last_worker_leaves_within_five_seconds(lab: Lab, folder: Path, unti
     until(lambda: not alive(vm), 5, "the end of the last worker")
 
 
+def test_vms_that_end_before_they_take_work_end_the_run_with_their_names(lab: Lab) -> None:
+    workflows = lab.site.directory / ".github" / "workflows"
+    text = (workflows / "metaflow-gha.yml").read_text()
+    (workflows / "broken.yml").write_text(text.replace("${{ inputs.queue }}", "no/such.queue"))
+    subprocess.run(["git", "add", "--all"], cwd=lab.site.directory, check=True)
+    commit = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message=broken"]
+    subprocess.run(["git", *commit], cwd=lab.site.directory, check=True)
+    ended = lab.run(
+        "examples/hello.py", "run", "--with=gha", METAFLOW_GHA_CALLER_WORKFLOW="broken.yml"
+    )
+    assert ended.code == 1, ended.output
+    assert ended.output.count("Starting 1 VM:") == 2
+    assert re.search(r"actions/runs/\d+ and http\S+/\d+ ended before a VM took work", ended.output)
+
+
 def test_a_store_that_is_away_for_a_while_costs_no_attempt(
     lab: Lab, folder: Path, until: Wait
 ) -> None:

@@ -133,6 +133,6 @@ def check_literals(settings: Settings) -> None:
     found = re.search(r"^\s+uses:\s*(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
     if found and found.group(1) != _uses(settings):
         raise GhaException(
-            f"{path.name} starts {found.group(1)}, but METAFLOW_GHA_WORKER_REPO, _WORKFLOW and _REF name {_uses(settings)}: "
-            "run `python flow.py gha inject` again, commit and push."
+            f"{path.name} starts {found.group(1)}, but METAFLOW_GHA_WORKER_REPO, _WORKFLOW and "
+            f"_REF name {_uses(settings)}: run `python flow.py gha inject` again, commit and push."
         )

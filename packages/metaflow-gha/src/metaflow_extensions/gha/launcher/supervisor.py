@@ -238,14 +238,15 @@ class Supervisor(threading.Thread):
     def _hopeless(self, now: float) -> bool:
         """Whether VMs do not come, or come and do not work; then the run ends here."""
         last = self._waves[-1] if self._waves else None
-        if last is not None and not last.arrived and last.open_jobs == 0:
+        barren = [wave for wave in self._waves[-2:] if not wave.arrived and wave.open_jobs == 0]
+        if len(barren) > 1:  # one alone may have met a passing fault
             self._give_up(
-                f"The workflow run {_url(last)} ended before a VM took work: look at its log. "
+                f"The workflow runs {' and '.join(map(_url, barren))} ended before a VM took work: look at their logs. "
                 "Common causes: a variable or secret of the repository is missing, "
                 "or GitHub cannot reach the bucket."
             )
             return True
-        if last is not None and not last.arrived and now - last.sent_at > BOOT:
+        if last is not None and last.booting(now) and now - last.sent_at > BOOT:
             self._give_up(
                 f"No VM came within {BOOT / 60:.0f} minutes of {_url(last)}: see there whether GitHub queues the jobs."
             )
