@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from metaflow.package import MetaflowPackage
 
-from metaflow_extensions.gha.plugins.gha_decorator import ON_VM
+from metaflow_extensions.gha.vm import ON_VM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

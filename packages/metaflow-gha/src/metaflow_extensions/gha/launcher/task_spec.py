@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaflow_extensions.gha.launcher.code_package import CodePackage
 from metaflow_extensions.gha.launcher.job import Task
+from metaflow_extensions.gha.launcher.step_command_line import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,10 +42,7 @@ class TaskSpec:
         `obj` is Metaflow's state of the command line. The VM's command is built from the same words, so that
         it gets every option that the scheduler wrote.
         """
-        from metaflow_extensions.gha.plugins.gha_cli import step as command
-
-        start = next(i for i in range(len(words)) if list(words[i : i + 2]) == ["gha", "step"])
-        options = dict(command.make_context("step", list(words[start + 2 :])).params)
+        top_options, options = split(words)
         step, executable = options.pop("step_name"), options.pop("executable")
         package = CodePackage(
             *(options.pop(f"code_package_{part}") for part in ("metadata", "sha", "url"))
@@ -61,7 +59,7 @@ class TaskSpec:
         )
         command_words = [
             f"{obj.environment.executable(step, executable)} -u {shlex.quote(flow_file)}",
-            *map(shlex.quote, _without_local_option(words[1:start])),
+            *map(shlex.quote, _without_local_option(top_options)),
             "step",
             step,
             *_words(options),

@@ -6,6 +6,8 @@ from typing import Any
 
 from metaflow._vendor import click
 
+from metaflow_extensions.gha.launcher.step_command_line import step_parameters
+
 
 @click.group()
 def cli() -> None:
@@ -21,30 +23,7 @@ def gha() -> None:
     help="Execute a single task on a GitHub Actions VM: puts the top-level step command into the run's "
     "queue, follows its logs and exits with its code. Used internally by Metaflow."
 )
-@click.argument("step-name")
-@click.argument("code-package-metadata")
-@click.argument("code-package-sha")
-@click.argument("code-package-url")
-@click.option("--queue", required=True, help="The URL of the run's queue.")
-@click.option("--run-time-limit", type=int, required=True, help="Seconds that the task may take.")
-@click.option("--workers", type=int, help="The most VMs of the run.")
-@click.option("--timeout", type=int, help="The time limit as the decorator gave it, in seconds.")
-@click.option("--max-retries", type=int, help="Retries as the decorator gave them.")
-@click.option("--executable", help="The Python that runs the step on the VM.")
-@click.option("--run-id", required=True, help="Passed to the top-level 'step'.")
-@click.option("--task-id", required=True, help="Passed to the top-level 'step'.")
-@click.option("--input-paths", help="Passed to the top-level 'step'.")
-@click.option("--split-index", help="Passed to the top-level 'step'.")
-@click.option("--clone-path", help="Passed to the top-level 'step'.")
-@click.option("--clone-run-id", help="Passed to the top-level 'step'.")
-@click.option("--tag", multiple=True, help="Passed to the top-level 'step'.")
-@click.option("--namespace", help="Passed to the top-level 'step'.")
-@click.option("--retry-count", type=int, default=0, help="Passed to the top-level 'step'.")
-@click.option(
-    "--max-user-code-retries", type=int, default=0, help="Passed to the top-level 'step'."
-)
-@click.option("--ubf-context", help="Passed to the top-level 'step'.")
-@click.option("--num-parallel", type=int, default=0, help="Passed to the top-level 'step'.")
+@step_parameters
 @click.pass_context
 def step(ctx: Any, queue: str, **_: Any) -> None:
     import sys

@@ -18,6 +18,7 @@ from metaflow.packaging_sys import ContentType
 from metaflow.plugins.timeout_decorator import get_run_time_limit_for_task
 
 from metaflow_extensions.gha.errors import GhaException
+from metaflow_extensions.gha.vm import ON_VM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 # Metaflow keeps six attempts of a task at most: one first try, four retries and the @catch
 # fallback.
 LIMITS = {"workers": (1, 256), "timeout": (1, None), "max_retries": (0, 4)}
-
-# Set in every job, so that a step can tell a VM from the user's own machine.
-ON_VM = "METAFLOW_GHA_WORKLOAD"
 
 # @timeout raises inside the step; the VM's own limit comes this much later, so that the step can
 # say so itself.
