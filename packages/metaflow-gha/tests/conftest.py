@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class Lab:
 
     site: Site
     folders: Folders
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def environment(self, **extra: str | None) -> dict[str, str]:
         """The sandbox's environment with some variables set, or removed with None."""
@@ -51,7 +53,7 @@ class Lab:
 
     def start(self, *command: str, **extra: str | None) -> subprocess.Popen[str]:
         """Start `python COMMAND` in the copy, in a session of its own."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-u", *command],
             cwd=self.site.directory,
             env=self.environment(**extra),
@@ -60,6 +62,20 @@ class Lab:
             text=True,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
+
+    def end_all(self) -> None:
+        """End what a failed test has left running."""
+        while self.started:
+            process = self.started.pop()
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.communicate(timeout=20)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
 
     def run(self, *command: str, **extra: str | None) -> Ended:
         """Run `python COMMAND` in the copy to its end."""
@@ -89,8 +105,14 @@ class Lab:
         )
 
 
+@pytest.fixture
+def lab(session_lab: Lab) -> Iterator[Lab]:
+    yield session_lab
+    session_lab.end_all()
+
+
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def session_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     base = tmp_path_factory.mktemp("lab")
     project = base / "project"
     project.mkdir()
