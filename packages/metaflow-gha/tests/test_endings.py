@@ -235,6 +235,20 @@ def test_the_step_command_by_itself_runs_a_task(lab: Lab, folder: Path, until: W
     assert run.end().code == 0
 
 
+def test_vms_that_never_came_are_not_started_after_the_end(lab: Lab, until: Wait) -> None:
+    # More VMs than the stand-in starts at a time, so that some are queued when the run ends.
+    ended = lab.run("examples/fanout.py", "run", "--with=gha:workers=12", "--count=1")
+    assert ended.code == 0, ended.output
+    assert "Starting 12 VMs" in ended.output
+    run_id = lab.site.github.runs()[0].id
+
+    def conclusion() -> str | None:
+        return next(run.conclusion for run in lab.site.github.runs() if run.id == run_id)
+
+    until(conclusion, 10, "the end of the workflow run")
+    assert conclusion() == "cancelled"
+
+
 def test_no_secret_shows_in_a_command_line_a_log_or_a_job(
     lab: Lab, folder: Path, until: Wait
 ) -> None:

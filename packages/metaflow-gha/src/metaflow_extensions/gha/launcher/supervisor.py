@@ -5,6 +5,7 @@ Nothing depends on it for correctness: without it no new VM comes, and after two
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import threading
@@ -136,6 +137,23 @@ class Supervisor(threading.Thread):
                     f"Could not close the run's queue: {error} Its VMs stop by themselves within three minutes.",
                     bad=True,
                 )
+                return
+        self._cancel_what_never_came()
+
+    def _cancel_what_never_came(self) -> None:
+        """Spare the minutes of VMs that GitHub has not started yet: they would boot only to find the run over.
+
+        The VMs of such a wave that did come are leaving, and hear of the cancel as any worker does.
+        """
+        from gha_dispatch import DispatchError
+        from gha_queue import QueueError
+
+        with contextlib.suppress(QueueError, DispatchError):
+            if any(wave.booting(self._clock()) for wave in self._waves):
+                self._arrivals(self._queue.workers())
+            for wave in self._waves:
+                if wave.run is not None and wave.booting(self._clock()):
+                    self._github.cancel(wave.run.id)
 
     def run(self) -> None:
         """Thread body: until the queue is closed."""
