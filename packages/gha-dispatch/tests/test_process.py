@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -99,4 +100,5 @@ def test_a_keeper_that_is_killed_takes_act_along(
     finally:
         # The step itself ignores every signal that it can, and the one who would have killed it is gone.
         for pid in processes_with(str(world.out)):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
