@@ -27,7 +27,6 @@ class TaskSpec:
 
     task: Task
     package: CodePackage
-    queue_url: str
     step_command: str
     bootstrap: tuple[str, ...]
     step_variables: dict[str, str]
@@ -48,7 +47,8 @@ class TaskSpec:
             *(options.pop(f"code_package_{part}") for part in ("metadata", "sha", "url"))
         )
         time_limit = options.pop("run_time_limit")
-        relay = {name: options.pop(name) for name in NOT_OF_THE_STEP}
+        for name in NOT_OF_THE_STEP:
+            del options[name]
         flow_file = os.path.basename(words[0])
         decorators = {deco.name: deco for deco in obj.graph[step].decorators}
         pause = 0.0
@@ -69,7 +69,6 @@ class TaskSpec:
                 obj.flow.name, options["run_id"], step, options["task_id"], options["retry_count"]
             ),
             package=package,
-            queue_url=relay["queue"],
             step_command=" ".join(command_words),
             bootstrap=tuple(obj.environment.bootstrap_commands(step, "s3")),
             step_variables=dict(variables),
