@@ -5,7 +5,6 @@ A check in sequence is not enough: some stores test the condition and write with
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from gha_queue import _keys
@@ -29,9 +28,8 @@ def probe(calls: Calls) -> str:
     keys = [f"{_keys.PROBE}{name}.{number}" for number in range(ROUNDS)]
     try:
         _sequence(calls, keys[0])
-        with ThreadPoolExecutor(WRITERS) as pool:
-            for key in keys[1:]:
-                _race(calls, key, pool)
+        for key in keys[1:]:
+            _race(calls, key)
     finally:
         for key in keys:
             calls.delete(key)
@@ -47,14 +45,16 @@ def _sequence(calls: Calls, key: str) -> None:
         raise UnsafeStoreError(calls.place, "a refused creation changed the object")
 
 
-def _race(calls: Calls, key: str, pool: ThreadPoolExecutor) -> None:
-    def run(_: int) -> Creation | None:
+def _race(calls: Calls, key: str) -> None:
+    def run() -> Creation | None:
         try:
             return calls.create(key, {"v": FORMAT})
         except StoreUnavailableError:  # a store may throttle so many writers of one key
             return None
 
-    creations = [creation for creation in pool.map(run, range(WRITERS)) if creation]
+    creations = [
+        creation for creation in calls.runtime.together([run] * WRITERS, WRITERS) if creation
+    ]
     winners = [creation for creation in creations if creation.won]
     if len(winners) > 1:
         raise UnsafeStoreError(calls.place, f"{len(winners)} of {WRITERS} racing creations won")

@@ -1,15 +1,57 @@
-"""Where time, chance and tokens come from: injected, so that tests can decide them."""
+"""Where time, chance, tokens and threads come from: injected, so that tests can decide them."""
 
 from __future__ import annotations
 
 import random
 import secrets
+import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+_T = TypeVar("_T")
+
+
+class Together(Protocol):
+    """Runs requests at the same time, at most `width` of them.
+
+    Returns their results in order, when all have ended; raises the first error, in that order.
+    """
+
+    def __call__(self, requests: Sequence[Callable[[], _T]], width: int) -> list[_T]: ...
+
+
+def in_threads(requests: Sequence[Callable[[], _T]], width: int) -> list[_T]:
+    """Run requests in this thread and up to `width - 1` others.
+
+    The others are daemons: a request that hangs must not keep an interrupted process alive.
+    """
+    results: dict[int, _T] = {}
+    errors: dict[int, BaseException] = {}
+    numbers = iter(range(len(requests)))  # next() on it is atomic
+
+    def work() -> None:
+        for number in numbers:
+            try:
+                results[number] = requests[number]()
+            except BaseException as error:  # noqa: BLE001, PERF203 - raised in the caller
+                errors[number] = error
+
+    others = [
+        threading.Thread(target=work, name="request", daemon=True)
+        for _ in range(min(width, len(requests)) - 1)
+    ]
+    for thread in others:
+        thread.start()
+    work()
+    for thread in others:
+        thread.join()
+    if errors:
+        raise errors[min(errors)]
+    return [results[number] for number in range(len(requests))]
 
 
 def _fresh_token() -> str:
@@ -28,6 +70,7 @@ class Runtime:
     sleep: Callable[[float], None] = time.sleep
     token: Callable[[], str] = _fresh_token
     random: random.Random = field(default_factory=random.SystemRandom)
+    together: Together = in_threads
 
     def jitter(self, seconds: float) -> float:
         """Return a time between half and one and a half of `seconds`."""
