@@ -22,6 +22,7 @@ from gha_queue._errors import (
     StoreUnavailableError,
     WaitTimeoutError,
 )
+from gha_queue._places import parse_place
 from gha_queue._ready import Ready
 from gha_queue._records import (
     PAYLOAD_LIMIT,
@@ -41,12 +42,13 @@ from gha_queue._records import (
 )
 from gha_queue._rules import due_after
 from gha_queue._runtime import Runtime
-from gha_queue._s3 import S3Client, S3Store, parse_s3_url, s3_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gha_queue._keys import Marker
+    from gha_queue._s3 import S3Client
+    from gha_queue._store import Store
 
 MISSES_PER_LISTING = 2
 WAIT_FIRST, WAIT_LONGEST, WAIT_GROWTH = 0.25, 3.0, 1.5
@@ -62,7 +64,10 @@ class _Opened:
 
 
 class Queue:
-    """A job queue below a prefix of an S3 bucket. Safe to share between threads.
+    """A job queue below a prefix of an S3 bucket, in a directory or in memory.
+
+    `url` is `s3://bucket/prefix`, `file:///absolute/directory` for the processes of one machine,
+    or `memory://name` for one process. Safe to share between threads.
 
     At least once delivery, exactly one outcome per attempt, at most one successful outcome per
     job. Nothing is promised about order within a priority.
@@ -88,9 +93,8 @@ class Queue:
         *,
         runtime: Runtime | None = None,
     ) -> None:
-        self._bucket, self._prefix = parse_s3_url(url)
+        self._place = parse_place(url, client)
         self._url = url
-        self._client = client
         self._wanted: Settings | None = Settings(lease, heartbeat)
         self._runtime = runtime or Runtime()
         self._meter = Meter(self._runtime)
@@ -380,8 +384,7 @@ class Queue:
     def _calls(self) -> Calls:
         with self._lock:
             if self._first_calls is None:
-                store = S3Store(self._client or s3_client(), self._bucket, self._prefix)
-                self._first_calls = Calls(store, self._runtime, self._meter)
+                self._first_calls = Calls(self._place.open(), self._runtime, self._meter)
             return self._first_calls
 
     def _open(self) -> _Opened:
@@ -403,13 +406,12 @@ class Queue:
                 self._opened = _Opened(settings, calls, beats, Ready(calls))
             return self._opened
 
-    def _beat_store(self, settings: Settings) -> S3Store:
+    def _beat_store(self, settings: Settings) -> Store:
         # Connecting and reading together stay below half an interval, so that a heartbeat that
         # hangs is over before the next is due and never waits behind other requests.
-        client = self._client or s3_client(
+        return self._place.open(
             connect=min(5.0, 0.15 * settings.heartbeat), read=min(15.0, 0.3 * settings.heartbeat)
         )
-        return S3Store(client, self._bucket, self._prefix)
 
 
 def _unless_closed(control: Control, status: Status) -> Control:

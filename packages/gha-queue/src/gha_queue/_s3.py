@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from gha_queue._records import Fields, Json
 
-_URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[!-~]*))?")
 _BUSY_STATUSES = frozenset(
     {
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -56,15 +54,6 @@ class S3Client(Protocol):
     def list_objects_v2(self, **kwargs: Json) -> Fields: ...
 
     def delete_object(self, **kwargs: Json) -> Fields: ...
-
-
-def parse_s3_url(url: str) -> tuple[str, str]:
-    """Return bucket and key prefix (empty, or with a slash at its end) of an `s3://` URL."""
-    match = _URL.fullmatch(url)
-    if match is None:
-        raise InvalidQueueError(f"{url!r} is no place of a queue: use s3://bucket/prefix")
-    prefix = (match["prefix"] or "").strip("/")
-    return match["bucket"], f"{prefix}/" if prefix else ""
 
 
 def s3_client(endpoint: str | None = None, connect: float = 5.0, read: float = 15.0) -> S3Client:
