@@ -27,6 +27,7 @@ from gha_queue._errors import (
     WaitTimeoutError,
     WrongRegionError,
 )
+from gha_queue._probe import ProbeReport, probe
 from gha_queue._queue import Queue
 from gha_queue._records import (
     Control,
@@ -59,6 +60,7 @@ __all__ = [
     "MissingBucketError",
     "Outcome",
     "OutcomeKind",
+    "ProbeReport",
     "Queue",
     "QueueClosedError",
     "QueueError",
@@ -78,5 +80,6 @@ __all__ = [
     "WaitTimeoutError",
     "WorkerSeen",
     "WrongRegionError",
+    "probe",
     "s3_client",
 ]

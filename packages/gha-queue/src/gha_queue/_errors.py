@@ -4,7 +4,7 @@ QueueError
 ├── BucketError                 the place of the queue cannot be used as it is
 │   ├── AccessDeniedError
 │   ├── MissingBucketError
-│   ├── UnsafeStoreError        the store ignores the condition of a write
+│   ├── UnsafeStoreError        the store ignores the condition of a write, or lists late
 │   ├── UnsupportedStoreError   the store answers that it lacks conditional writes
 │   └── WrongRegionError
 ├── InvalidJobError             (ValueError) an id, payload or option that no job can have
@@ -30,7 +30,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gha_queue._records import Outcome
 
-_SAFE_STORES = "AWS S3, Cloudflare R2, Tigris, Scaleway or OVHcloud"
+_SAFE_STORES = (
+    "Cloudflare R2 or Tigris (both have a free tier), AWS S3, Scaleway or OVHcloud, "
+    "or file:///directory on one machine's own disk"
+)
 
 
 class QueueError(Exception):
@@ -44,11 +47,14 @@ class BucketError(QueueError):
 class AccessDeniedError(BucketError):
     """The store refused the credentials, or there are none."""
 
-    def __init__(self, place: str, code: str) -> None:
-        super().__init__(
-            f"access to {place} was refused ({code}): check the AWS credentials, and that they "
-            f"may list the bucket and get, put and delete its objects"
-        )
+    def __init__(
+        self,
+        place: str,
+        code: str,
+        remedy: str = "check the AWS credentials, and that they may list the bucket and get, put "
+        "and delete its objects",
+    ) -> None:
+        super().__init__(f"access to {place} was refused ({code}): {remedy}")
         self.place = place
         self.code = code
 
@@ -75,13 +81,12 @@ class WrongRegionError(BucketError):
 
 
 class UnsafeStoreError(BucketError):
-    """The store accepts `If-None-Match: *` and ignores it, so that jobs would run twice."""
+    """The store accepts conditional writes and ignores the condition, or its listings lag."""
 
     def __init__(self, place: str, finding: str) -> None:
         super().__init__(
-            f"{place} ignores the condition of a write ({finding}), so two workers could own one "
-            f"job: use a store that honours If-None-Match, such as {_SAFE_STORES}, and a bucket "
-            f"without versioning on Ceph"
+            f"{place} is not safe for a queue: {finding}, so two workers could own one job. Use "
+            f"{_SAFE_STORES}; on Ceph a bucket without versioning"
         )
         self.place = place
         self.finding = finding
@@ -92,8 +97,9 @@ class UnsupportedStoreError(BucketError):
 
     def __init__(self, place: str, code: str) -> None:
         super().__init__(
-            f"{place} has no conditional writes ({code}; Backblaze B2 and Aliyun OSS are known to "
-            f"lack If-None-Match): use a store that has them, such as {_SAFE_STORES}"
+            f"{place} has no conditional writes ({code}), by which a job gets one owner: Backblaze "
+            f"B2 and Aliyun OSS lack If-None-Match, some file systems lack hard links. Use "
+            f"{_SAFE_STORES}"
         )
         self.place = place
         self.code = code

@@ -27,7 +27,9 @@ _DRAFTS = ".drafts"
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_NO_PLACE = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
+_NO_PLACE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
+# After so many seconds a draft counts as left behind by a crash. Who still writes it, writes again.
+_ABANDONED = 3600.0
 
 
 class FileStore:
@@ -38,12 +40,15 @@ class FileStore:
     directory, and the death of any of them, by SIGKILL too, leaves whole records.
 
     Not covered: network file systems, the loss of power (nothing is flushed to the disk), and
-    jumps of this machine's clock, which stands in for the server's.
+    jumps of this machine's clock, which stands in for the server's. On some file systems (tmpfs)
+    a listing of many hundreds of keys may lack one that is overwritten at that moment; a later
+    listing has it.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._drafts = root / _DRAFTS
+        self._tidied = False
 
     @property
     def place(self) -> str:
@@ -82,15 +87,16 @@ class FileStore:
         def read() -> tuple[list[Entry], bool]:
             folder, mark, _ = prefix.rpartition("/")
             start = self._root / folder
-            keys = sorted(
-                (key, path)
+            paths = {  # a name that is overwritten meanwhile may come twice
+                key: path
                 for key, path in _files(os.fspath(start), folder + mark)
                 if key > after and key.startswith(prefix)
-            )
+            }
+            keys = sorted(paths)
             entries: list[Entry] = []
-            for key, path in keys[:limit]:
+            for key in keys[:limit]:
                 with contextlib.suppress(FileNotFoundError):
-                    entries.append(Entry(key, Path(path).stat().st_mtime))
+                    entries.append(Entry(key, Path(paths[key]).stat().st_mtime))
             return entries, len(keys) > limit
 
         entries, more = self._request(read)
@@ -112,6 +118,9 @@ class FileStore:
         return self._root.joinpath(*_names(key))
 
     def _publish(self, key: str, body: bytes, name: Callable[[Path, Path], _T]) -> _T:
+        if not self._tidied:
+            self._tidied = True
+            self._tidy()
         path = self._path(key)
         draft = self._drafts / secrets.token_hex(16)
         while True:
@@ -125,13 +134,22 @@ class FileStore:
             finally:
                 draft.unlink(missing_ok=True)
 
+    def _tidy(self) -> None:
+        oldest = time.time() - _ABANDONED
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._drafts) as drafts:
+            for draft in drafts:
+                if draft.stat().st_mtime < oldest:
+                    Path(draft).unlink()
+
     def _request(self, request: Callable[[], _T]) -> _T:
         try:
             return request()
         except OSError as error:
             reason = error.strerror or str(error)
             if error.errno in _FORBIDDEN:
-                raise AccessDeniedError(self.place, reason) from error
+                raise AccessDeniedError(
+                    self.place, reason, "give this user the right to write there"
+                ) from error
             if error.errno in _NO_PLACE:
                 raise StoreRefusedError(
                     self.place, f"{reason}: use a directory that can hold files"

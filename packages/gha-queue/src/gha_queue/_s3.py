@@ -97,10 +97,12 @@ class S3Store:
         self._prefix = prefix
         endpoint = getattr(getattr(client, "meta", None), "endpoint_url", None)
         self._place = f"s3://{bucket}/{prefix}" + (f" at {endpoint}" if endpoint else "")
+        self._software = ""
 
     @property
     def place(self) -> str:
-        return self._place
+        """URL and endpoint, and what the server calls itself once it has answered."""
+        return self._place + (f" ({self._software})" if self._software else "")
 
     def create(self, key: str, body: bytes) -> Created:
         try:
@@ -144,25 +146,26 @@ class S3Store:
             answer = operation(Bucket=self._bucket, **options)
             if "Body" in answer:  # the body travels after the headers and may break off
                 answer["Body"] = answer["Body"].read()
+            self._software = _headers(answer).get("server", "")
         except boto.ClientError as error:
             raise self._translate(error.response) from error
         except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
-            raise AccessDeniedError(self._place, str(error)) from error
+            raise AccessDeniedError(self.place, str(error)) from error
         except boto.SSLError as error:
-            raise StoreRefusedError(self._place, str(error)) from error
+            raise StoreRefusedError(self.place, str(error)) from error
         except (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError) as error:
             raise StoreFaultError(Fault.NETWORK, type(error).__name__) from error
         except ResponseParserError as error:  # something between us and the store answered
             raise StoreFaultError(Fault.BUSY, "an answer that is not S3's") from error
         except (boto.BotoCoreError, ValueError) as error:
-            raise StoreRefusedError(self._place, str(error)) from error
+            raise StoreRefusedError(self.place, str(error)) from error
         return answer
 
     def _translate(self, answer: Fields) -> Exception:
         code = str(answer.get("Error", {}).get("Code", ""))
-        meta = answer.get("ResponseMetadata", {})
-        status = int(meta.get("HTTPStatusCode", 0))
-        headers = meta.get("HTTPHeaders", {})
+        status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        headers = _headers(answer)
+        self._software = headers.get("server", "")
         reason = f"{status} {code}".strip()
         error: Exception
         if status == HTTPStatus.PRECONDITION_FAILED:
@@ -172,31 +175,35 @@ class S3Store:
         elif status in _BUSY_STATUSES or code in _BUSY_CODES:
             error = StoreFaultError(Fault.BUSY, reason)
         elif status == HTTPStatus.NOT_IMPLEMENTED or code == "NotImplemented":
-            error = UnsupportedStoreError(self._place, reason)
+            error = UnsupportedStoreError(self.place, reason)
         elif code == "NoSuchBucket":
-            error = MissingBucketError(self._place)
+            error = MissingBucketError(self.place)
         elif status == HTTPStatus.NOT_FOUND:
             error = _NoSuchKeyError(answer)
         elif code in _REGION_CODES or status in {
             HTTPStatus.MOVED_PERMANENTLY,
             HTTPStatus.TEMPORARY_REDIRECT,
         }:
-            error = WrongRegionError(self._place, headers.get("x-amz-bucket-region"))
+            error = WrongRegionError(self.place, headers.get("x-amz-bucket-region"))
         elif status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or code in _CREDENTIAL_CODES:
-            error = AccessDeniedError(self._place, reason)
+            error = AccessDeniedError(self.place, reason)
         else:
             message = str(answer.get("Error", {}).get("Message", ""))
-            error = StoreRefusedError(self._place, f"{reason} {message}".strip())
+            error = StoreRefusedError(self.place, f"{reason} {message}".strip())
         return error
 
     def _date(self, answer: Fields) -> float:
-        header = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         try:
-            return parsedate_to_datetime(header).timestamp()
-        except (TypeError, ValueError):
+            return parsedate_to_datetime(_headers(answer)["date"]).timestamp()
+        except (KeyError, TypeError, ValueError):
             raise StoreRefusedError(
-                self._place, "its answers carry no Date, by which leases are judged"
+                self.place, "its answers carry no Date, by which leases are judged"
             ) from None
+
+
+def _headers(answer: Fields) -> dict[str, str]:
+    headers: dict[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return headers
 
 
 class _AnswerError(Exception):
