@@ -129,8 +129,9 @@ class FileStore:
                     file.write(body)
                 return name(draft, path)
             except FileNotFoundError:  # noqa: PERF203 - a directory is yet to be made, or again
-                for directory in (self._drafts, path.parent):
-                    _make(directory)
+                _make(self._drafts)
+                with contextlib.suppress(FileNotFoundError):  # removed again meanwhile
+                    _make(path.parent)
             finally:
                 draft.unlink(missing_ok=True)
 

@@ -135,5 +135,7 @@ def _race(calls: Calls, key: str) -> None:
 
 def _ignored(calls: Calls, finding: str) -> UnsafeStoreError:
     return UnsafeStoreError(
-        calls.place, f"it ignores If-None-Match, the condition of a write ({finding})"
+        calls.place,
+        f"it ignores If-None-Match, the condition of a write ({finding}), so two workers could "
+        f"own one job",
     )
