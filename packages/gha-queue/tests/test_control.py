@@ -127,7 +127,7 @@ def test_a_delayed_or_running_job_keeps_the_queue_from_being_drained(queue: Queu
 def test_an_attempt_that_follows_between_two_looks_is_seen(
     queue: Queue, remote: Queue, proxy: FaultProxy
 ) -> None:
-    queue.put("x", max_attempts=2)
+    queue.put("x", max_attempts=2, backoff=0)
     claim = queue.claim("w")
     assert claim is not None
 

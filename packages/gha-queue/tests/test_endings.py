@@ -55,7 +55,7 @@ def claimed(queue: Queue, worker: str = "w") -> Claim:
 def test_a_crash_in_the_middle_of_a_failure_loses_no_attempt(
     queue: Queue, remote: Queue, proxy: FaultProxy, client: S3Client, survives: int
 ) -> None:
-    job = queue.put("x", max_attempts=2)
+    job = queue.put("x", max_attempts=2, backoff=0)
     mortal = Queue.attach(queue.url, DyingClient(client, survives))
     claim = claimed(mortal)
     with pytest.raises(ProcessDiedError):
@@ -88,7 +88,7 @@ def test_a_crash_in_the_middle_of_a_death_still_leaves_a_dead_job(
 def test_a_failure_is_tried_again_while_the_budget_lasts(
     queue: Queue, keys: Callable[[Queue, str], list[str]]
 ) -> None:
-    job = queue.put("x", id="a", max_attempts=3)
+    job = queue.put("x", id="a", max_attempts=3, backoff=0)
     for number in (1, 2):
         outcome = claimed(queue).fail({"try": number})
         assert (outcome.used, outcome.next, outcome.final) == (number, number + 1, False)
@@ -100,13 +100,13 @@ def test_a_failure_is_tried_again_while_the_budget_lasts(
 
 
 def test_a_failure_may_ask_for_no_other_try(queue: Queue) -> None:
-    queue.put("x", max_attempts=3)
+    queue.put("x", max_attempts=3, backoff=0)
     assert claimed(queue).fail("hopeless", retry=False).final
     assert queue.claim("w") is None
 
 
 def test_a_failure_may_ask_for_a_later_try(queue: Queue, remote: Queue, proxy: FaultProxy) -> None:
-    queue.put("x", max_attempts=2)
+    queue.put("x", max_attempts=2, backoff=0)
     claimed(queue).fail("later", delay=60)
     assert queue.claim("w") is None
     assert queue.stats().delayed == 1
@@ -115,7 +115,7 @@ def test_a_failure_may_ask_for_a_later_try(queue: Queue, remote: Queue, proxy: F
 
 
 def test_a_release_uses_no_attempt(queue: Queue) -> None:
-    queue.put("x", max_attempts=1)
+    queue.put("x", max_attempts=1, backoff=0)
     for number in range(1, 4):
         outcome = claimed(queue).release()
         assert (outcome.attempt, outcome.used, outcome.final) == (number, 0, False)
@@ -125,7 +125,7 @@ def test_a_release_uses_no_attempt(queue: Queue) -> None:
 
 
 def test_a_waiting_job_is_cancelled(queue: Queue, keys: Callable[[Queue, str], list[str]]) -> None:
-    job = queue.put("x", max_attempts=3)
+    job = queue.put("x", max_attempts=3, backoff=0)
     outcome = queue.cancel(job.id)
     assert (outcome.kind, outcome.final, outcome.worker) == (OutcomeKind.CANCELLED, True, None)
     assert queue.claim("w") is None
@@ -133,7 +133,7 @@ def test_a_waiting_job_is_cancelled(queue: Queue, keys: Callable[[Queue, str], l
 
 
 def test_a_job_that_waits_for_another_try_is_cancelled(queue: Queue) -> None:
-    job = queue.put("x", max_attempts=3)
+    job = queue.put("x", max_attempts=3, backoff=0)
     claimed(queue).fail("no", delay=60)
     outcome = queue.cancel(job.id)
     assert (outcome.kind, outcome.attempt) == (OutcomeKind.CANCELLED, 2)
@@ -141,7 +141,7 @@ def test_a_job_that_waits_for_another_try_is_cancelled(queue: Queue) -> None:
 
 
 def test_a_running_job_is_cancelled_under_its_holder(queue: Queue) -> None:
-    job = queue.put("x", max_attempts=3)
+    job = queue.put("x", max_attempts=3, backoff=0)
     claim = claimed(queue, "vm-1")
     outcome = queue.cancel(job.id)
     assert (outcome.kind, outcome.worker) == (OutcomeKind.CANCELLED, "vm-1")

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from gha_queue import InvalidJobError, _keys
 from gha_queue._keys import Attempt, Marker
 
-ids = st.from_regex(r"[A-Za-z0-9._-]{1,200}", fullmatch=True).filter(
+names = st.from_regex(r"[A-Za-z0-9._-]{1,200}", fullmatch=True).filter(
     lambda text: text not in {".", ".."}
 )
+ids = st.builds(_keys.retry_id, names, st.integers(0, 9999))
 attempts = st.builds(Attempt, ids, st.integers(1, 999_999_999))
 markers = st.builds(
     Marker,
@@ -28,6 +29,15 @@ def test_a_marker_reads_back_from_its_key(marker: Marker) -> None:
 @given(attempts)
 def test_a_claim_reads_back_from_its_key(attempt: Attempt) -> None:
     assert _keys.parse_claim(attempt.claim_key) == attempt
+    assert _keys.parse_outcome(attempt.outcome_key) == attempt
+
+
+@given(names, st.integers(0, 9998))
+def test_a_retry_knows_the_job_it_repeats(name: str, number: int) -> None:
+    job_id = _keys.retry_id(name, number)
+    assert _keys.first_id(job_id) == (name, number)
+    assert _keys.following_id(job_id) == _keys.retry_id(name, number + 1)
+    assert _keys.parse_id(_keys.DEAD, _keys.dead_key(job_id)) == job_id
 
 
 @given(attempts, attempts)
@@ -41,7 +51,7 @@ def test_markers_list_by_priority_then_due(one: Marker, other: Marker) -> None:
         assert one.key < other.key
 
 
-@given(ids, st.booleans())
+@given(names, st.booleans())
 def test_a_worker_reads_back_from_its_key(name: str, left: bool) -> None:
     key = _keys.left_key(name) if left else _keys.worker_key(name)
     assert _keys.parse_worker(key) == (name, left)
@@ -62,4 +72,11 @@ def test_other_keys_are_no_claims(key: str) -> None:
 @pytest.mark.parametrize("bad", ["", ".", "..", "a/b", "a b", "a~1", "ä", "a\n", "x" * 201])
 def test_a_bad_id_is_refused(bad: str) -> None:
     with pytest.raises(InvalidJobError, match="is no job id"):
+        _keys.check_new_id(bad)
+
+
+@pytest.mark.parametrize("bad", ["", "..", "a/b", "a~", "a~0", "a~1~1", "..~1", "~1"])
+def test_an_id_that_no_job_can_have_is_refused(bad: str) -> None:
+    with pytest.raises(InvalidJobError, match="is no job id"):
         _keys.check_id(bad)
+    assert _keys.parse_id(_keys.JOBS, f"jobs/{bad}") is None

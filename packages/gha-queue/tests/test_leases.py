@@ -30,7 +30,7 @@ def later(remote: Queue, proxy: FaultProxy) -> Queue:
 
 
 def test_a_silent_claim_is_reaped_as_lost_and_its_worker_named(queue: Queue, later: Queue) -> None:
-    job = queue.put("x", max_attempts=2)
+    job = queue.put("x", max_attempts=2, backoff=0)
     claimed(queue, "vm-7")
     assert queue.reap() == 0
     assert later.reap() == 1
@@ -56,7 +56,7 @@ def test_the_last_attempt_lost_ends_the_job(
 
 
 def test_a_late_holder_is_refused_its_completion(queue: Queue, later: Queue) -> None:
-    job = queue.put("x", max_attempts=2)
+    job = queue.put("x", max_attempts=2, backoff=0)
     claim = claimed(queue, "late")
     later.reap()
     with pytest.raises(LeaseLostError, match="ended as lost") as caught:
@@ -71,7 +71,7 @@ def test_a_late_holder_is_refused_its_completion(queue: Queue, later: Queue) -> 
 def test_a_late_holder_learns_it_by_its_heartbeat(
     queue: Queue, later: Queue, keys: Callable[[Queue, str], list[str]]
 ) -> None:
-    queue.put("x", max_attempts=2)
+    queue.put("x", max_attempts=2, backoff=0)
     claim = claimed(queue)
     later.reap()
     with pytest.raises(LeaseLostError):
@@ -166,10 +166,15 @@ def test_keep_alive_gives_up_at_the_deadline_when_nothing_gets_through(
     queue.put("x")
     claim = claimed(remote)
     proxy.plan = lambda _: DropRequest()
-    with claim.keep_alive():
-        assert claim.lost.wait(10)
-        lost_at = time.monotonic()
+    block = claim.keep_alive()
+    block.__enter__()
+    assert claim.lost.wait(10)
+    lost_at = time.monotonic()
     assert claim.deadline <= lost_at < claim.deadline + 1
+    with pytest.raises(LeaseLostError):
+        claim.check()
+    with pytest.raises(LeaseLostError, match="its deadline passed"):
+        block.__exit__(None, None, None)
 
 
 def test_keep_alive_tells_of_a_cancel_by_others(
@@ -177,9 +182,13 @@ def test_keep_alive_tells_of_a_cancel_by_others(
 ) -> None:
     job = queue.put("x")
     claim = claimed(queue)
-    with claim.keep_alive():
-        outcome = queue.cancel(job.id)
-        assert claim.lost.wait(10)
+    block = claim.keep_alive()
+    block.__enter__()
+    claim.check()
+    outcome = queue.cancel(job.id)
+    assert claim.lost.wait(10)
+    with pytest.raises(LeaseLostError, match="cancelled"):
+        block.__exit__(None, None, None)
     assert claim.cancelled == outcome
     assert keys(queue, "claims/") == []
     with pytest.raises(LeaseLostError, match="ended as cancelled"):
@@ -207,7 +216,7 @@ def test_a_listener_that_fails_counts_as_a_lost_lease(queue: Queue) -> None:
     def fail(_: float) -> None:
         raise RuntimeError("the listener is broken")
 
-    with claim.keep_alive(on_extended=fail):
+    with pytest.raises(LeaseLostError), claim.keep_alive(on_extended=fail):
         assert claim.lost.wait(10)
 
 

@@ -27,7 +27,7 @@ jsons = st.recursive(
 
 @given(jsons, st.integers(1, 99), st.integers(0, 9), st.integers(0, 2**32))
 def test_a_job_reads_back(payload: object, budget: int, priority: int, due: int) -> None:
-    job = Job("a", payload, budget, priority, "linux", due)
+    job = Job("a~2", payload, budget, priority, "linux", due, 0.5, "a~1", purged=True)
     assert _records.job_from("jobs/a", _records.dump(_records.job_fields(job))) == job
 
 
@@ -35,7 +35,7 @@ def test_a_job_reads_back(payload: object, budget: int, priority: int, due: int)
 def test_an_outcome_reads_back(
     kind: OutcomeKind, result: object, error: object, worker: str | None, following: int | None
 ) -> None:
-    outcome = Outcome("a", 1, kind, result, error, worker, 1, 0, following, following)
+    outcome = Outcome("a", 1, kind, result, error, worker, 1, 0, following, following, 1.5, 2.5)
     body = _records.dump(_records.outcome_fields(outcome))
     assert _records.outcome_from("outcomes/a.1", body) == outcome
 

@@ -7,9 +7,22 @@ from hypothesis import strategies as st
 
 from gha_queue import Job, Outcome, OutcomeKind
 from gha_queue._keys import Attempt
-from gha_queue._rules import RELEASES_LIMIT, conclude, due_after, release_delay
+from gha_queue._rules import (
+    BACKOFF_LIMIT,
+    RELEASES_LIMIT,
+    Ending,
+    backoff_delay,
+    conclude,
+    due_after,
+    idle_pause,
+    release_delay,
+)
 
 ENDINGS = st.sampled_from([OutcomeKind.FAILED, OutcomeKind.LOST, OutcomeKind.RELEASED])
+
+
+def end(job: Job, number: int, ending: Ending, before: Outcome | None = None) -> Outcome:
+    return conclude(job, Attempt(job.id, number), ending, before, now=1000.0, chance=0.5)
 
 
 def walk(budget: int, endings: list[OutcomeKind]) -> list[Outcome]:
@@ -18,7 +31,7 @@ def walk(budget: int, endings: list[OutcomeKind]) -> list[Outcome]:
     outcomes: list[Outcome] = []
     for number, kind in enumerate(endings, start=1):
         before = outcomes[-1] if outcomes else None
-        outcomes.append(conclude(job, Attempt("a", number), kind, before, now=1000.0))
+        outcomes.append(end(job, number, Ending(kind), before))
         if outcomes[-1].final:
             break
     return outcomes
@@ -46,20 +59,20 @@ def test_attempts_follow_without_gaps(budget: int, endings: list[OutcomeKind]) -
 )
 def test_success_and_cancel_end_the_job(kind: OutcomeKind, budget: int, number: int) -> None:
     job = Job("a", None, max_attempts=budget + 9)
-    outcome = conclude(job, Attempt("a", number), kind, None, now=0.0)
+    outcome = end(job, number, Ending(kind))
     assert outcome.final
     assert outcome.next_due is None
 
 
 def test_a_failure_without_retry_ends_the_job() -> None:
     job = Job("a", None, max_attempts=5)
-    outcome = conclude(job, Attempt("a", 1), OutcomeKind.FAILED, None, now=0.0, retry=False)
+    outcome = end(job, 1, Ending(OutcomeKind.FAILED, retry=False))
     assert (outcome.final, outcome.used) == (True, 1)
 
 
 def test_a_missing_past_counts_as_used_up() -> None:
     job = Job("a", None, max_attempts=3)
-    outcome = conclude(job, Attempt("a", 3), OutcomeKind.FAILED, None, now=0.0)
+    outcome = end(job, 3, Ending(OutcomeKind.FAILED))
     assert (outcome.final, outcome.used) == (True, 3)
 
 
@@ -93,9 +106,35 @@ def test_without_delay_a_job_is_due_at_once() -> None:
 
 def test_an_outcome_says_what_it_was_told() -> None:
     job = Job("a", None)
-    outcome = conclude(
-        job, Attempt("a", 1), OutcomeKind.SUCCEEDED, None, now=0.0, worker="w", result=[1]
-    )
+    outcome = end(job, 1, Ending(OutcomeKind.SUCCEEDED, "w", 990.0, [1]))
     assert replace(outcome, used=0) == Outcome(
-        "a", 1, OutcomeKind.SUCCEEDED, [1], None, "w", 0, 0, None, None
+        "a", 1, OutcomeKind.SUCCEEDED, [1], None, "w", 0, 0, None, None, 990.0, 1000.0
     )
+
+
+def test_wished_releases_are_neither_counted_nor_slowed() -> None:
+    job, outcome = Job("a", None), None
+    for number in range(1, 2 * RELEASES_LIMIT):
+        outcome = end(job, number, Ending(OutcomeKind.RELEASED, delay=5.0, wished=True), outcome)
+        assert (outcome.kind, outcome.releases, outcome.used) == (OutcomeKind.RELEASED, 0, 0)
+        assert outcome.next_due == 1006
+
+
+def test_failures_back_off_by_doubling() -> None:
+    job = Job("a", None, max_attempts=9, backoff=10.0)
+    first = end(job, 1, Ending(OutcomeKind.FAILED))
+    second = end(job, 2, Ending(OutcomeKind.FAILED), first)
+    lost = end(job, 3, Ending(OutcomeKind.LOST), second)
+    assert [outcome.next_due for outcome in (first, second, lost)] == [1011, 1021, 1000]
+
+
+@given(st.floats(0, 1e9), st.integers(1, 10**9), st.floats(0, 0.999))
+def test_a_backoff_stays_in_its_bounds(backoff: float, failures: int, chance: float) -> None:
+    assert 0 <= backoff_delay(backoff, failures, chance) <= 1.5 * BACKOFF_LIMIT
+
+
+@given(st.integers(1, 1000), st.floats(0, 0.999))
+def test_idle_pauses_grow_from_a_quarter_of_a_second_to_three(looks: int, chance: float) -> None:
+    assert 0.18 < idle_pause(looks, chance) <= 3.0
+    assert idle_pause(1, chance) <= 0.25
+    assert idle_pause(looks + 1, chance) >= idle_pause(looks, chance)

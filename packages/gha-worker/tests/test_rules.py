@@ -16,7 +16,6 @@ from gha_worker._rules import (
     Stage,
     conclude,
     has_time_for,
-    idle_pause,
     may_claim,
     settlement,
     time_limit,
@@ -121,17 +120,6 @@ def test_a_young_machine_takes_any_job(timeout: float, lifetime: float) -> None:
 def test_the_last_half_hour_is_for_short_jobs(left: float, timeout: float, *, starts: bool) -> None:
     situation = replace(CALM, now=CALM.lifetime - left)
     assert has_time_for(situation, timeout) is starts
-
-
-@given(st.integers(1, 10**6), st.floats(0, 1, exclude_max=True))
-def test_idle_pauses_grow_to_three_seconds(misses: int, chance: float) -> None:
-    pause = idle_pause(misses, chance)
-    assert 0.18 < pause <= 3.0
-    assert idle_pause(misses + 1, chance) >= pause
-
-
-def test_the_first_pause_is_short() -> None:
-    assert idle_pause(1, 0.999) < 0.25
 
 
 reasons = st.sampled_from(Reason)

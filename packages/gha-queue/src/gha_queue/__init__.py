@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gha_queue._calls import Requests
 from gha_queue._claim import Claim
 from gha_queue._errors import (
     AccessDeniedError,
@@ -12,9 +11,12 @@ from gha_queue._errors import (
     InvalidQueueError,
     InvalidResultError,
     InvalidWorkerError,
+    JobNotDeadError,
     JobNotFoundError,
+    JobPurgedError,
     LeaseLostError,
     MissingBucketError,
+    PutManyError,
     QueueClosedError,
     QueueError,
     QueueNotFoundError,
@@ -27,6 +29,7 @@ from gha_queue._errors import (
     WaitTimeoutError,
     WrongRegionError,
 )
+from gha_queue._intake import NewJob
 from gha_queue._probe import ProbeReport, probe
 from gha_queue._queue import Queue
 from gha_queue._records import (
@@ -36,31 +39,42 @@ from gha_queue._records import (
     Outcome,
     OutcomeKind,
     Settings,
-    Stats,
     Status,
     WorkerSeen,
 )
+from gha_queue._requests import Prices, Requests
+from gha_queue._rules import idle_pause
 from gha_queue._runtime import Runtime
 from gha_queue._s3 import S3Client, s3_client
+from gha_queue._views import AttemptSeen, DeadLetter, History, JobSeen, State, Stats
 
 __all__ = [
     "AccessDeniedError",
+    "AttemptSeen",
     "BucketError",
     "Claim",
     "Control",
+    "DeadLetter",
     "EndpointUnreachableError",
+    "History",
     "InvalidJobError",
     "InvalidQueueError",
     "InvalidResultError",
     "InvalidWorkerError",
     "Job",
+    "JobNotDeadError",
     "JobNotFoundError",
+    "JobPurgedError",
+    "JobSeen",
     "Json",
     "LeaseLostError",
     "MissingBucketError",
+    "NewJob",
     "Outcome",
     "OutcomeKind",
+    "Prices",
     "ProbeReport",
+    "PutManyError",
     "Queue",
     "QueueClosedError",
     "QueueError",
@@ -71,6 +85,7 @@ __all__ = [
     "S3Client",
     "Settings",
     "SettingsMismatchError",
+    "State",
     "Stats",
     "Status",
     "StoreRefusedError",
@@ -80,6 +95,7 @@ __all__ = [
     "WaitTimeoutError",
     "WorkerSeen",
     "WrongRegionError",
+    "idle_pause",
     "probe",
     "s3_client",
 ]

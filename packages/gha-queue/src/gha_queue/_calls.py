@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from gha_queue._errors import EndpointUnreachableError, StoreUnavailableError
 from gha_queue._records import Fields, dump, token_of
+from gha_queue._requests import Requests
 from gha_queue._store import Created, Done, Fault, Found, Page, StoreFaultError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gha_queue._runtime import Runtime
     from gha_queue._store import Entry, Store
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T", Created, Done, Found, Page)
 
 PAGE = 1000
+WIDTH = 32  # requests at the same time; as many connections does a client of ours keep
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,6 @@ class Patience:
 
     def pause(self, failures: int) -> float:
         return min(self.longest, self.first * 2.0 ** (failures - 1))
-
-
-@dataclass(frozen=True)
-class Requests:
-    """How many requests were sent, by S3 operation, those that failed included."""
-
-    put_object: int = 0
-    get_object: int = 0
-    list_objects_v2: int = 0
-    delete_object: int = 0
 
 
 class Meter:
@@ -140,6 +133,19 @@ class Calls:
 
     def read(self, key: str) -> Found:
         return self._retry("get_object", lambda: self._store.read(key))
+
+    def read_together(self, keys: Sequence[str], delete: Iterable[str] = ()) -> list[bytes | None]:
+        """Read records and delete others at the same time; what cannot be deleted stays."""
+
+        def remove(key: str) -> None:
+            with contextlib.suppress(StoreUnavailableError):
+                self.delete(key)
+
+        requests: list[Callable[[], bytes | None]] = [
+            *(lambda key=key: self.read(key).body for key in keys),
+            *(lambda key=key: remove(key) for key in delete),
+        ]
+        return self.runtime.together(requests, WIDTH)[: len(keys)]
 
     def page(self, prefix: str, after: str = "", limit: int = PAGE) -> Page:
         return self._retry("list_objects_v2", lambda: self._store.list(prefix, after, limit))

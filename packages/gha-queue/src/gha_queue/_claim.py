@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, NoReturn
 from gha_queue import _endings
 from gha_queue._errors import InvalidResultError, LeaseLostError, StoreUnavailableError
 from gha_queue._records import (
-    PAYLOAD_LIMIT,
     Job,
     Json,
     Outcome,
     OutcomeKind,
     Settings,
+    check_delay,
+    check_json,
     claim_fields,
-    json_size,
-    outcome_from,
     token_of,
 )
+from gha_queue._rules import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,6 +51,7 @@ class Claim:
         *,
         token: str,
         sent: float,
+        since: float,
         settings: Settings,
         calls: Calls,
         beats: Calls,
@@ -61,6 +62,7 @@ class Claim:
         self.lost = threading.Event()
         self._attempt = attempt
         self._token = token
+        self._since = since
         self._settings = settings
         self._calls = calls
         self._beats = beats
@@ -94,6 +96,17 @@ class Claim:
     def __repr__(self) -> str:
         return f"<Claim {self.job.id!r} attempt {self.attempt} by {self.worker!r}>"
 
+    def check(self) -> None:
+        """Raise LeaseLostError if the lease is known to be lost or past its deadline. No request.
+
+        For the running code to call wherever it can stop.
+        """
+        if self.lost.is_set() or (
+            self._settled is None and self._calls.runtime.monotonic() >= self.deadline
+        ):
+            self.lost.set()
+            raise LeaseLostError(self.job.id, self.attempt, self._taken)
+
     def heartbeat(self) -> None:
         """Extend the deadline. Costs 1 PUT and 1 GET, each sent once.
 
@@ -107,13 +120,13 @@ class Claim:
             self.lost.set()
             raise LeaseLostError(self.job.id, self.attempt, None)
         self._beat += 1
-        fields = {**claim_fields(self.worker, self._beat), "token": self._token}
+        fields = {**claim_fields(self.worker, self._since, self._beat), "token": self._token}
         self._beats.write(self._attempt.claim_key, fields)
         body = self._beats.read(self._attempt.outcome_key).body
         if body is None:
             self.deadline = deadline_after(sent, self._settings)
             return
-        outcome = outcome_from(self._attempt.outcome_key, body)
+        outcome = _endings.read_standing(self._beats, self._attempt, body)
         # The write above may have brought back a claim that was wrapped up already.
         with contextlib.suppress(StoreUnavailableError):
             _endings.wrap_up(self._beats, self.job, outcome)
@@ -128,7 +141,8 @@ class Claim:
         `on_extended` is called from that thread with every new deadline and should return at
         once; if it raises, the lease counts as lost. `lost` is set as soon as the attempt is known
         to have ended or the deadline passes unconfirmed; a fault that passes before that is
-        survived. The block itself is not interrupted.
+        survived. Python cannot interrupt the block: let it look at `lost` or call `check`. Where
+        it ends without an error of its own and the lease was lost, LeaseLostError is raised.
         """
         stop = threading.Event()
         thread = threading.Thread(
@@ -143,6 +157,8 @@ class Claim:
         finally:
             stop.set()
             thread.join()
+        if self.lost.is_set():
+            raise LeaseLostError(self.job.id, self.attempt, self._taken)
 
     def complete(self, result: Json = None) -> Outcome:
         """End the attempt and the job as succeeded; `result` is JSON of at most 256 KiB.
@@ -151,23 +167,34 @@ class Claim:
         StoreUnavailableError the same call may be repeated. Costs 1 PUT and 1 DELETE, from
         attempt 2 on also 1 GET.
         """
+        check_json("a result", result, InvalidResultError)
         return self._settle(OutcomeKind.SUCCEEDED, result=result)
 
-    def fail(self, error: Json, retry: bool = True, delay: float = 0.0) -> Outcome:
-        """End the attempt as failed; another follows after `delay` seconds if the budget allows.
+    def fail(self, error: Json, retry: bool = True, delay: float | None = None) -> Outcome:
+        """End the attempt as failed; another follows if `retry` and the budget allow it.
 
-        `error` is JSON of at most 256 KiB. Otherwise like `complete`; with another attempt to
-        come it costs 1 PUT and 2 GET more.
+        It follows after `delay` seconds, or, where that is None, after the job's backoff: doubled
+        with each failure, up to 15 minutes, and spread by half. `error` is JSON of at most
+        256 KiB. Otherwise like `complete`; another attempt costs 1 PUT and 2 GET more.
         """
+        check_json("an error", error, InvalidResultError)
         return self._settle(OutcomeKind.FAILED, error=error, retry=retry, delay=delay)
 
     def release(self, delay: float = 0.0) -> Outcome:
         """Give the attempt back unused, for another to start after `delay` seconds.
 
-        Uses nothing of the budget. From the 20th release in a row on a job rests longer and
-        longer, to 60 seconds; the 100th counts as lost.
+        For a worker that cannot run the job just now. Uses nothing of the budget. From the 20th
+        release in a row on a job rests longer and longer, to 60 seconds; the 100th counts as lost.
         """
         return self._settle(OutcomeKind.RELEASED, delay=delay)
+
+    def snooze(self, delay: float) -> Outcome:
+        """Let the job sleep for `delay` seconds by its own wish, as often as it likes.
+
+        For a job that found that it is too early. Uses nothing of the budget, and unlike a
+        release is not counted.
+        """
+        return self._settle(OutcomeKind.RELEASED, delay=delay, wished=True)
 
     def _settle(
         self,
@@ -176,22 +203,15 @@ class Claim:
         result: Json = None,
         error: Json = None,
         retry: bool = True,
-        delay: float = 0.0,
+        delay: float | None = None,
+        wished: bool = False,
     ) -> Outcome:
-        _check(result)
-        _check(error)
-        settled = _endings.settle(
-            self._calls,
-            self.job,
-            self._attempt,
-            kind,
-            token=self._ending,
-            worker=self.worker,
-            result=result,
-            error=error,
-            retry=retry,
-            delay=delay,
+        if delay is not None:
+            check_delay(delay, InvalidResultError)
+        ending = Ending(
+            kind, self.worker, self._since, result, error, retry=retry, delay=delay, wished=wished
         )
+        settled = _endings.settle(self._calls, self.job, self._attempt, ending, self._ending)
         outcome = settled.outcome
         if not settled.won:
             self._lose(outcome)
@@ -228,15 +248,3 @@ class Claim:
         finally:
             if not stop.is_set() and self._settled is None:
                 self.lost.set()
-
-
-def _check(value: Json) -> None:
-    try:
-        size = json_size(value)
-    except ValueError as error:
-        raise InvalidResultError(f"a result or error must be JSON: {error}") from None
-    if size > PAYLOAD_LIMIT:
-        raise InvalidResultError(
-            f"a result or error has {size} bytes as JSON, the limit is {PAYLOAD_LIMIT}: store it "
-            f"elsewhere and give its address"
-        )

@@ -8,25 +8,27 @@ in between is finished by whoever meets the claim next.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gha_queue import _keys
-from gha_queue._errors import JobNotFoundError, RecordError
+from gha_queue._errors import RecordError
 from gha_queue._keys import Attempt
 from gha_queue._records import (
-    FORMAT,
+    ClaimRecord,
     Job,
     Json,
     Outcome,
     OutcomeKind,
     Settings,
-    claim_worker,
+    claim_from,
+    dead_fields,
     job_from,
     outcome_fields,
     outcome_from,
 )
-from gha_queue._rules import conclude
+from gha_queue._rules import Ending, conclude
 
 if TYPE_CHECKING:
     from gha_queue._calls import Calls
@@ -56,38 +58,32 @@ def read_outcome(calls: Calls, attempt: Attempt) -> Outcome | None:
 
 
 def settle(
-    calls: Calls,
-    job: Job,
-    attempt: Attempt,
-    kind: OutcomeKind,
-    *,
-    token: str | None = None,
-    worker: str | None = None,
-    result: Json = None,
-    error: Json = None,
-    retry: bool = True,
-    delay: float = 0.0,
+    calls: Calls, job: Job, attempt: Attempt, ending: Ending, token: str | None = None
 ) -> Settled:
-    """End an attempt and wrap it up. Costs 1 PUT and 1 DELETE for a success on attempt 1."""
+    """End an attempt and wrap it up. Costs 1 PUT and 1 DELETE for a success on attempt 1.
+
+    Raises RecordError where an outcome stands that cannot be read; the job is dead then.
+    """
     before = None
     if attempt.number > 1:
         before = read_outcome(calls, Attempt(job.id, attempt.number - 1))
-    outcome = conclude(
-        job,
-        attempt,
-        kind,
-        before,
-        now=calls.meter.now,
-        worker=worker,
-        result=result,
-        error=error,
-        retry=retry,
-        delay=delay,
-    )
+    now, chance = calls.meter.now, calls.runtime.random.random()
+    outcome = conclude(job, attempt, ending, before, now=now, chance=chance)
     creation = calls.create(attempt.outcome_key, outcome_fields(outcome), token)
-    outcome = outcome_from(attempt.outcome_key, creation.standing)
-    wrap_up(calls, job, outcome)
-    return Settled(outcome, creation.won)
+    standing = read_standing(calls, attempt, creation.standing)
+    wrap_up(calls, job, standing)
+    return Settled(standing, creation.won)
+
+
+def read_standing(calls: Calls, attempt: Attempt, body: bytes) -> Outcome:
+    """Read an outcome; where that fails the job can never go on, so it becomes a dead letter."""
+    try:
+        return outcome_from(attempt.outcome_key, body)
+    except RecordError as unreadable:
+        fields = dead_fields(attempt.number, _bad_record(unreadable))
+        calls.write(_keys.dead_key(attempt.job_id), fields)
+        calls.delete(attempt.claim_key)
+        raise
 
 
 def wrap_up(calls: Calls, job: Job, outcome: Outcome) -> None:
@@ -98,7 +94,7 @@ def wrap_up(calls: Calls, job: Job, outcome: Outcome) -> None:
             marker = job.marker(outcome.next, outcome.next_due)
             calls.write_raw(marker.key, b"")
     elif outcome.kind is not OutcomeKind.SUCCEEDED:
-        calls.write(_keys.dead_key(job.id), {"v": FORMAT})
+        calls.write(_keys.dead_key(job.id), dead_fields(outcome.attempt))
     calls.delete(Attempt(job.id, outcome.attempt).claim_key)
 
 
@@ -132,55 +128,50 @@ def reap(calls: Calls, settings: Settings) -> int:
 
 
 def _reap_one(calls: Calls, attempt: Attempt, limit: float) -> bool:
-    claim = calls.read(attempt.claim_key)
-    if claim.body is None or claim.age <= limit:
+    found = calls.read(attempt.claim_key)
+    if found.body is None or found.age <= limit:
         return False
     try:
         job = read_job(calls, attempt.job_id)
     except RecordError as unreadable:
         bury(calls, attempt, unreadable)
         return False
-    if job is None:
+    if job is None or job.purged:
         calls.delete(attempt.claim_key)
         return False
-    worker = claim_worker(attempt.claim_key, claim.body)
-    error = {"reason": "lost", "worker": worker, "silent_seconds": round(claim.age)}
-    return settle(calls, job, attempt, OutcomeKind.LOST, worker=worker, error=error).won
+    claim = claim_from(attempt.claim_key, found.body)
+    error = {"reason": "lost", "worker": claim.worker, "silent_seconds": round(found.age)}
+    ending = Ending(OutcomeKind.LOST, claim.worker, claim.since, error=error)
+    with contextlib.suppress(RecordError):  # one job's bad record must not keep the others
+        return settle(calls, job, attempt, ending).won
+    return False
 
 
 def bury(calls: Calls, attempt: Attempt, why: RecordError) -> None:
     """End a job whose record cannot be read, so that it cannot stop anybody twice."""
-    error = {"reason": "bad-record", "message": str(why)}
     stand_in = Job(id=attempt.job_id, payload=None)
-    settle(calls, stand_in, attempt, OutcomeKind.FAILED, error=error, retry=False)
+    ending = Ending(OutcomeKind.FAILED, error=_bad_record(why), retry=False)
+    with contextlib.suppress(RecordError):
+        settle(calls, stand_in, attempt, ending)
 
 
-def final_outcome(calls: Calls, job_id: str, first: int = 1) -> tuple[Outcome | None, int]:
-    """Return the final outcome if there is one, and the attempt to look at next time."""
-    number = first
-    while True:
-        outcome = read_outcome(calls, Attempt(job_id, number))
-        if outcome is None or outcome.next is None:
-            return outcome, number
-        number = outcome.next
+def _bad_record(why: RecordError) -> Json:
+    return {"reason": "bad-record", "message": str(why)}
 
 
-def cancel(calls: Calls, job_id: str) -> Outcome:
+def cancel(calls: Calls, job: Job) -> Outcome:
     """End a job at its first unsettled attempt, waiting or running."""
-    job = read_job(calls, job_id)
-    if job is None:
-        raise JobNotFoundError(job_id)
     number, due = 1, job.due
     while True:
-        attempt = Attempt(job_id, number)
+        attempt = Attempt(job.id, number)
         outcome = read_outcome(calls, attempt)
         if outcome is None:
-            worker = None
-            claim = calls.read(attempt.claim_key).body
-            if claim is not None:
-                worker = claim_worker(attempt.claim_key, claim)
-            settled = settle(calls, job, attempt, OutcomeKind.CANCELLED, worker=worker)
-            outcome = settled.outcome
+            body = calls.read(attempt.claim_key).body
+            claim = ClaimRecord(None, None)
+            if body is not None:
+                claim = claim_from(attempt.claim_key, body)
+            ending = Ending(OutcomeKind.CANCELLED, claim.worker, claim.since)
+            outcome = settle(calls, job, attempt, ending).outcome
             calls.delete(job.marker(number, due).key)
         if outcome.next is None or outcome.next_due is None:
             return outcome

@@ -11,8 +11,11 @@ QueueError
 ├── InvalidQueueError           (ValueError) a URL or setting that no queue can have
 ├── InvalidResultError          (ValueError) a result or error that no outcome can hold
 ├── InvalidWorkerError          (ValueError) a name or info that no worker can have
+├── JobNotDeadError             only a dead job can be retried
 ├── JobNotFoundError            (LookupError)
+│   └── JobPurgedError          it ended and was removed
 ├── LeaseLostError              the attempt belongs to somebody else now, or has ended
+├── PutManyError                some of many jobs could not be put
 ├── QueueClosedError
 ├── QueueNotFoundError          (LookupError)
 ├── RecordError                 a stored record that cannot be read
@@ -28,7 +31,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gha_queue._records import Outcome
+    from gha_queue._intake import NewJob
+    from gha_queue._records import Job, Outcome
 
 _SAFE_STORES = (
     "Cloudflare R2 or Tigris (both have a free tier), AWS S3, Scaleway or OVHcloud, "
@@ -85,7 +89,7 @@ class UnsafeStoreError(BucketError):
 
     def __init__(self, place: str, finding: str) -> None:
         super().__init__(
-            f"{place} is not safe for a queue: {finding}, so two workers could own one job. Use "
+            f"{place} is not safe for a queue: {finding}. Use "
             f"{_SAFE_STORES}; on Ceph a bucket without versioning"
         )
         self.place = place
@@ -129,6 +133,17 @@ class JobNotFoundError(QueueError, LookupError):
         self.job_id = job_id
 
 
+class JobPurgedError(JobNotFoundError):
+    """The job was purged: what is known of it is that its id was used."""
+
+    def __init__(self, job_id: str) -> None:
+        QueueError.__init__(
+            self,
+            f"job {job_id!r} was purged, so nothing more is known of it: put a job with a new id",
+        )
+        self.job_id = job_id
+
+
 class LeaseLostError(QueueError):
     """The attempt ended without its holder, or its deadline passed: stop the work.
 
@@ -146,13 +161,44 @@ class LeaseLostError(QueueError):
         self.outcome = outcome
 
 
+class JobNotDeadError(QueueError):
+    """A job that waits, runs or has succeeded cannot be retried."""
+
+    def __init__(self, job_id: str, outcome: Outcome | None) -> None:
+        state = "has succeeded" if outcome else "has not ended yet"
+        super().__init__(
+            f"job {job_id!r} {state}, and only a dead job can be retried: put a new job instead, "
+            f"or cancel this one first"
+        )
+        self.job_id = job_id
+        self.outcome = outcome
+
+
+class PutManyError(QueueError):
+    """Some of many jobs could not be put: `jobs` stand in the queue, `failed` says what does not.
+
+    `failed` pairs each item with its error. Jobs that were given an id may simply be put again.
+    """
+
+    def __init__(
+        self, jobs: tuple[Job, ...], failed: tuple[tuple[NewJob, QueueError], ...]
+    ) -> None:
+        super().__init__(
+            f"{len(failed)} of {len(jobs) + len(failed)} jobs were not put (first: {failed[0][1]}):"
+            f" put those in .failed again"
+        )
+        self.jobs = jobs
+        self.failed = failed
+
+
 class QueueClosedError(QueueError):
     """The queue takes no more jobs."""
 
-    def __init__(self, url: str, job_id: str) -> None:
-        super().__init__(f"{url} is closed, so job {job_id!r} was not accepted: use a new queue")
+    def __init__(self, url: str, job_ids: tuple[str, ...]) -> None:
+        what = f"job {job_ids[0]!r} was" if len(job_ids) == 1 else f"{len(job_ids)} jobs were"
+        super().__init__(f"{url} is closed, so {what} not accepted: use a new queue")
         self.url = url
-        self.job_id = job_id
+        self.job_ids = job_ids
 
 
 class QueueNotFoundError(QueueError, LookupError):

@@ -18,33 +18,63 @@ READY = "ready/"
 CLAIMS = "claims/"
 OUTCOMES = "outcomes/"
 DEAD = "dead/"
+PURGED = "purged/"
 WORKERS = "workers/"
 PROBE = "probe/"
 
 PRIORITIES = range(10)
 
-_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+# What users may not write, "~", marks the retries of a job: `a~2` is the second of `a`.
+_ID = re.compile(r"(?P<first>[A-Za-z0-9._-]{1,200})(?:~(?P<retry>[1-9][0-9]{0,3}))?")
 _NEED = re.compile(r"[A-Za-z0-9_-]{0,64}")
 _MARKER = re.compile(
     r"ready/(?P<priority>[0-9])\.(?P<due>[0-9]{10})\.(?P<need>[A-Za-z0-9_-]{0,64})"
-    r"\.(?P<id>[A-Za-z0-9._-]{1,200})\.(?P<attempt>[1-9][0-9]{0,8})"
+    r"\.(?P<id>[A-Za-z0-9._~-]+)\.(?P<attempt>[1-9][0-9]{0,8})"
 )
-_ATTEMPT = re.compile(r"(?P<id>[A-Za-z0-9._-]{1,200})\.(?P<attempt>[1-9][0-9]{0,8})")
+_ATTEMPT = re.compile(r"(?P<id>[A-Za-z0-9._~-]+)\.(?P<attempt>[1-9][0-9]{0,8})")
 # No worker's name contains "~", so this mark cannot be mistaken for one.
 _LEFT = "~left"
 
 
 def _is_name(text: str) -> bool:
-    return _ID.fullmatch(text) is not None and text not in {".", ".."}
+    return _NAME.fullmatch(text) is not None and text not in {".", ".."}
 
 
-def check_id(job_id: str) -> str:
-    """Return the id if a job can have it."""
+def _is_id(text: str) -> bool:
+    match = _ID.fullmatch(text)
+    return match is not None and _is_name(match["first"])
+
+
+def check_new_id(job_id: str) -> str:
+    """Return the id if a user may give it to a job."""
     if not _is_name(job_id):
         raise InvalidJobError(
             f"{job_id!r} is no job id: use 1 to 200 of A-Z a-z 0-9 . _ - and not '.' or '..'"
         )
     return job_id
+
+
+def check_id(job_id: str) -> str:
+    """Return the id if a job can have it, retries included."""
+    if not _is_id(job_id):
+        raise InvalidJobError(
+            f"{job_id!r} is no job id: an id is 1 to 200 of A-Z a-z 0-9 . _ - and not '.' or "
+            f"'..', that of a retry ends in ~ and its number"
+        )
+    return job_id
+
+
+def first_id(job_id: str) -> tuple[str, int]:
+    """Return the id that a user gave, and the number of the retry: 0 for the job itself."""
+    match = _ID.fullmatch(job_id)
+    if match is None:
+        raise ValueError(job_id)
+    return match["first"], int(match["retry"] or 0)
+
+
+def retry_id(first: str, number: int) -> str:
+    return f"{first}~{number}" if number else first
 
 
 def check_need(need: str) -> str:
@@ -61,6 +91,12 @@ def check_worker(name: str) -> str:
             f"{name!r} is no worker name: use 1 to 200 of A-Z a-z 0-9 . _ - and not '.' or '..'"
         )
     return name
+
+
+def following_id(job_id: str) -> str:
+    """Return the id that the next retry of a job has."""
+    first, number = first_id(job_id)
+    return retry_id(first, number + 1)
 
 
 @dataclass(frozen=True, order=True)
@@ -104,6 +140,10 @@ def dead_key(job_id: str) -> str:
     return f"{DEAD}{job_id}"
 
 
+def purged_key(job_id: str) -> str:
+    return f"{PURGED}{job_id}"
+
+
 def worker_key(name: str) -> str:
     return f"{WORKERS}{name}"
 
@@ -115,7 +155,7 @@ def left_key(name: str) -> str:
 def parse_marker(key: str) -> Marker | None:
     """Read a marker's key; None if it is not one."""
     match = _MARKER.fullmatch(key)
-    if match is None or not _is_name(match["id"]):
+    if match is None or not _is_id(match["id"]):
         return None
     attempt = Attempt(match["id"], int(match["attempt"]))
     return Marker(int(match["priority"]), int(match["due"]), match["need"], attempt)
@@ -123,10 +163,25 @@ def parse_marker(key: str) -> Marker | None:
 
 def parse_claim(key: str) -> Attempt | None:
     """Read a claim's key; None if it is not one."""
-    match = _ATTEMPT.fullmatch(key[len(CLAIMS) :]) if key.startswith(CLAIMS) else None
-    if match is None or not _is_name(match["id"]):
+    return _parse_attempt(CLAIMS, key)
+
+
+def parse_outcome(key: str) -> Attempt | None:
+    """Read an outcome's key; None if it is not one."""
+    return _parse_attempt(OUTCOMES, key)
+
+
+def _parse_attempt(prefix: str, key: str) -> Attempt | None:
+    match = _ATTEMPT.fullmatch(key[len(prefix) :]) if key.startswith(prefix) else None
+    if match is None or not _is_id(match["id"]):
         return None
     return Attempt(match["id"], int(match["attempt"]))
+
+
+def parse_id(prefix: str, key: str) -> str | None:
+    """Read a key that is a prefix and a job's id; None if it is not one."""
+    job_id = key[len(prefix) :] if key.startswith(prefix) else ""
+    return job_id if _is_id(job_id) else None
 
 
 def parse_worker(key: str) -> tuple[str, bool] | None:

@@ -8,50 +8,52 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gha_queue import _endings, _keys, _opening, _workers
-from gha_queue._calls import Calls, Meter, Patience, Requests
-from gha_queue._claim import Claim, deadline_after
+from gha_queue import (
+    _endings,
+    _intake,
+    _introspection,
+    _keys,
+    _opening,
+    _purge,
+    _retries,
+    _workers,
+)
+from gha_queue._calls import Calls, Meter, Patience
+from gha_queue._claiming import Claiming
 from gha_queue._control import ensure_control, read_control, rewrite_control
 from gha_queue._errors import (
-    InvalidJobError,
     InvalidQueueError,
+    JobNotDeadError,
     JobNotFoundError,
-    QueueClosedError,
     QueueNotFoundError,
-    RecordError,
-    StoreUnavailableError,
     WaitTimeoutError,
 )
+from gha_queue._intake import NewJob
 from gha_queue._places import parse_place
 from gha_queue._ready import Ready
 from gha_queue._records import (
-    PAYLOAD_LIMIT,
     Control,
     Job,
     Json,
     Outcome,
     OutcomeKind,
     Settings,
-    Stats,
     Status,
     WorkerSeen,
-    claim_fields,
-    job_fields,
-    job_from,
-    json_size,
+    check_delay,
 )
-from gha_queue._rules import due_after
+from gha_queue._rules import idle_pause
 from gha_queue._runtime import Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from gha_queue._keys import Marker
+    from gha_queue._claim import Claim
+    from gha_queue._requests import Requests
     from gha_queue._s3 import S3Client
     from gha_queue._store import Store
+    from gha_queue._views import DeadLetter, History, JobSeen, State, Stats
 
-MISSES_PER_LISTING = 2
-WAIT_FIRST, WAIT_LONGEST, WAIT_GROWTH = 0.25, 3.0, 1.5
 REAP_INTERVAL = 15.0
 
 
@@ -59,8 +61,7 @@ REAP_INTERVAL = 15.0
 class _Opened:
     settings: Settings
     calls: Calls
-    beats: Calls
-    ready: Ready
+    claiming: Claiming
 
 
 class Queue:
@@ -156,40 +157,30 @@ class Queue:
         priority: int = 5,
         delay: float = 0.0,
         need: str = "",
+        backoff: float = 1.0,
     ) -> Job:
         """Add a job; an id that is taken returns the first job of that id, marked `duplicate`.
 
         `payload` is JSON of at most 256 KiB; `priority` 0 goes first, 9 last; `delay` is in
         seconds, at a grain of one or two, never early; `need` is what `claim(accept=...)` judges.
+        Up to `max_attempts` attempts may fail or be lost; after a failure the job rests for
+        `backoff` seconds, doubled each time. A purged id stays taken for a day.
         Raises InvalidJobError, QueueClosedError. A paused queue accepts jobs. Costs 2 PUT, 1 GET.
         """
-        _check_payload(payload)
-        if not (math.isfinite(delay) and delay >= 0):
-            raise InvalidJobError(f"delay={delay!r}: give a number of seconds from 0 on")
-        opened = self._open()
-        calls = opened.calls
-        job = Job(
-            id=calls.runtime.token() if id is None else id,
-            payload=payload,
-            max_attempts=max_attempts,
-            priority=priority,
-            need=need,
-            due=due_after(self._meter.now, delay),
-        )
-        creation = calls.create(_keys.job_key(job.id), job_fields(job))
-        if creation.won:
-            calls.write_raw(job.marker(1, job.due).key, b"")
-            ours = True
-        else:
-            standing = job_from(_keys.job_key(job.id), creation.standing)
-            job = replace(standing, duplicate=True)
-            ours = _endings.restore_marker(calls, job)
-        # Only now: a close before this look is seen, a close after it finds the marker.
-        if read_control(calls).status is Status.CLOSED:
-            if ours:
-                _endings.cancel(calls, job.id)
-            raise QueueClosedError(self._url, job.id)
-        return job
+        new = NewJob(payload, id, max_attempts, priority, delay, need, backoff)
+        calls = self._open().calls
+        entered = _intake.enter(calls, new.to_job(calls))
+        _intake.refuse_if_closed(calls, self._url, [entered])
+        return entered.job
+
+    def put_many(self, items: Iterable[NewJob]) -> list[Job]:
+        """Add many jobs, 32 at a time, and return them in the order of the items.
+
+        An item that no job can be raises InvalidJobError before anything is sent. What cannot be
+        sent is told by PutManyError, all else stands then; QueueClosedError means none stands.
+        Costs 2 PUT per job, and 1 GET in all.
+        """
+        return _intake.put_all(self._open().calls, self._url, items)
 
     def job(self, id: str) -> Job | None:  # noqa: A002
         """Return the job of this id, None if there is none. 1 GET."""
@@ -200,61 +191,87 @@ class Queue:
 
         `accept` gets the job's `need`. `worker` is the name that outcomes will give. Does not
         read control: whether to claim from a paused or closed queue is the worker's decision.
-        Costs 1 PUT, 2 GET and 1 DELETE, a LIST now and then; more where others were faster.
+        A more urgent job may be overlooked for 15 seconds. Costs 1 PUT, 2 GET and 1 DELETE in two
+        round trips, a LIST now and then, and 1 PUT and 1 or 2 GET where another was faster.
         """
-        opened = self._open()
-        misses = 0
-        while True:
-            marker = opened.ready.next(accept)
-            if marker is None:
-                return None
-            claim = self._try_claim(opened, marker, worker)
-            if claim is not None:
-                return claim
-            misses += 1
-            if misses % MISSES_PER_LISTING == 0:
-                opened.ready.forget()
+        return self._open().claiming.claim(worker, accept)
 
     def outcome(self, id: str) -> Outcome | None:  # noqa: A002
-        """Return how the job ended, None while it has not. 1 GET per attempt.
+        """Return how the job, or its newest retry, ended; None while it has not.
 
-        Raises JobNotFoundError.
+        1 GET per attempt, 1 more for a dead job. Raises JobNotFoundError, JobPurgedError.
         """
-        calls = self._open().calls
-        outcome, number = _endings.final_outcome(calls, _keys.check_id(id))
-        if outcome is None and number == 1 and calls.read(_keys.job_key(id)).body is None:
-            raise JobNotFoundError(id)
+        trail = _retries.Trail(self._open().calls, id)
+        outcome = trail.look()
+        if outcome is None:
+            trail.check()
+            outcome = trail.look()
         return outcome
 
     def wait(self, id: str, timeout: float | None = None) -> Outcome:  # noqa: A002
         """Return how the job ended as soon as it has, reaping lost claims meanwhile.
 
-        Looks after 0.25 s, then ever more rarely, to every 3 s. Raises WaitTimeoutError after
-        `timeout` seconds, JobNotFoundError.
+        Of a job that was retried, how the newest retry ended. Looks after 0.25 s, then ever more
+        rarely, to every 3 s. Raises WaitTimeoutError after `timeout` seconds, JobNotFoundError,
+        JobPurgedError.
         """
         runtime = self._runtime
-        outcome = self.outcome(id)
-        calls, number, pause = self._open().calls, 1, WAIT_FIRST
+        trail = _retries.Trail(self._open().calls, id)
         started = reaped = runtime.monotonic()
-        while outcome is None:
+        looks = 0
+        while True:
+            outcome = trail.look()
+            if outcome is not None:
+                return outcome
+            if looks == 0:
+                trail.check()
+            looks += 1
             elapsed = runtime.monotonic() - started
             if timeout is not None and elapsed >= timeout:
                 raise WaitTimeoutError(id, timeout)
             left = math.inf if timeout is None else timeout - elapsed
-            runtime.sleep(min(runtime.jitter(pause), left))
-            pause = min(WAIT_LONGEST, pause * WAIT_GROWTH)
+            runtime.sleep(min(idle_pause(looks, runtime.random.random()), left))
             if runtime.monotonic() - reaped >= REAP_INTERVAL:
+                trail.check()
                 self.reap()
                 reaped = runtime.monotonic()
-            outcome, number = _endings.final_outcome(calls, id, number)
-        return outcome
 
     def cancel(self, id: str) -> Outcome:  # noqa: A002
-        """End the job, waiting or running, and return its final outcome, cancelled or not.
+        """End the job, or its newest retry, and return its final outcome, cancelled or not.
 
-        Who runs it learns so with the next heartbeat. Raises JobNotFoundError.
+        Who runs it learns so with the next heartbeat. Raises JobNotFoundError, JobPurgedError.
         """
-        return _endings.cancel(self._open().calls, _keys.check_id(id))
+        calls = self._open().calls
+        return _endings.cancel(calls, _retries.newest(calls, id))
+
+    def retry(self, id: str) -> Job:  # noqa: A002
+        """Put a dead job again, as a new job that points back; return that job.
+
+        It has the payload and options of the dead one and the id `<id>~1`, `<id>~2` and so on,
+        by which `wait` and `outcome` follow it. Two retries at the same time make one job. Raises
+        JobNotDeadError, JobNotFoundError, JobPurgedError, QueueClosedError.
+        """
+        return _retries.retry(self._open().calls, self._url, id)
+
+    def redrive(self) -> list[Job]:
+        """Retry every dead job, those that were cancelled excepted; return the new jobs."""
+        jobs: list[Job] = []
+        for letter in self.dead():
+            if letter.kind is not OutcomeKind.CANCELLED:
+                with contextlib.suppress(JobNotDeadError, JobNotFoundError):  # others were faster
+                    jobs.append(self.retry(letter.job_id))
+        return jobs
+
+    def purge(self, older_than: float = 0.0, state: State | None = None) -> int:
+        """Remove the jobs that ended at least so many seconds ago; return how many these were.
+
+        `state` DEAD or SUCCEEDED removes only these; a job goes together with its retries, by the
+        state of the newest. A tombstone keeps late requests from bringing a job back, and goes
+        with a later purge, when it is a day old; put its id again only when no purge is running.
+        Costs 1 LIST per 1,000 jobs and outcomes, and 1 GET, 2 PUT and 2 GET per job removed.
+        """
+        check_delay(older_than, InvalidQueueError)
+        return _purge.purge(self._open().calls, older_than, state)
 
     def reap(self) -> int:
         """Settle as lost the attempts that nobody keeps alive; return how many these were.
@@ -299,20 +316,23 @@ class Queue:
         )
 
     def stats(self) -> Stats:
-        """Count waiting, running and dead jobs. 1 LIST per 1,000 of each kind."""
-        calls = self._open().calls
-        markers = [_keys.parse_marker(entry.key) for entry, _ in calls.entries(_keys.READY)]
-        now = self._meter.now
-        waiting = [marker for marker in markers if marker is not None]
-        ready = sum(marker.due <= now for marker in waiting)
-        ages = [age for _, age in calls.entries(_keys.CLAIMS)]
-        return Stats(
-            ready=ready,
-            delayed=len(waiting) - ready,
-            running=len(ages),
-            dead=sum(1 for _ in calls.entries(_keys.DEAD)),
-            oldest_heartbeat_age=max(ages, default=None),
-        )
+        """Count the jobs by state. 1 LIST per 1,000 jobs, and 1 per 1,000 of each other state."""
+        return _introspection.count_jobs(self._open().calls)
+
+    def jobs(self, state: State | None = None) -> Iterator[JobSeen]:
+        """Return the jobs in a state, or all. LISTs as for `stats`; fewer for a given state."""
+        return _introspection.list_jobs(self._open().calls, state)
+
+    def dead(self) -> Iterator[DeadLetter]:
+        """Yield the jobs that ended without success and were not retried. 2 GET for each."""
+        return _introspection.list_dead(self._open().calls)
+
+    def history(self, id: str) -> History:  # noqa: A002
+        """Return the life of one job. 1 GET per attempt and retry, and 3 more.
+
+        Raises JobNotFoundError, JobPurgedError.
+        """
+        return _introspection.read_history(self._open().calls, id)
 
     def enroll(self, name: str, info: Json) -> bool:
         """Register a worker under a name nobody has had; False if somebody had it. 1 PUT."""
@@ -339,48 +359,6 @@ class Queue:
         with self._control_lock:
             rewrite_control(calls, change)
 
-    def _try_claim(self, opened: _Opened, marker: Marker, worker: str) -> Claim | None:
-        calls, attempt = opened.calls, marker.attempt
-        token = calls.runtime.token()
-        sent = calls.runtime.monotonic()
-        creation = calls.create(attempt.claim_key, claim_fields(worker, 0), token)
-        if not creation.won:
-            calls.delete(marker.key)
-            return None
-        # The claim key may have been free because the attempt is over and wrapped up.
-        outcome = _endings.read_outcome(calls, attempt)
-        try:
-            job = _endings.read_job(calls, attempt.job_id)
-        except RecordError as error:
-            _endings.bury(calls, attempt, error)
-            calls.delete(marker.key)
-            return None
-        if outcome is not None or job is None:
-            calls.delete(marker.key)
-            if outcome is not None and job is not None:
-                _endings.wrap_up(calls, job, outcome)
-            else:
-                calls.delete(attempt.claim_key)
-            return None
-        claim = Claim(
-            job,
-            attempt,
-            worker,
-            token=token,
-            sent=sent,
-            settings=opened.settings,
-            calls=calls,
-            beats=opened.beats,
-        )
-        # A marker that stays costs somebody a miss, no more.
-        with contextlib.suppress(StoreUnavailableError):
-            calls.delete(marker.key)
-        if calls.runtime.monotonic() >= deadline_after(sent, opened.settings):
-            # This process slept through its own lease: nothing ran, so nothing is used up.
-            _endings.settle(calls, job, attempt, OutcomeKind.RELEASED, worker=worker)
-            return None
-        return claim
-
     def _calls(self) -> Calls:
         with self._lock:
             if self._first_calls is None:
@@ -403,7 +381,8 @@ class Queue:
                 beats = Calls(
                     self._beat_store(settings), self._runtime, self._meter, Patience(tries=1)
                 )
-                self._opened = _Opened(settings, calls, beats, Ready(calls))
+                claiming = Claiming(calls, beats, Ready(calls), settings)
+                self._opened = _Opened(settings, calls, claiming)
             return self._opened
 
     def _beat_store(self, settings: Settings) -> Store:
@@ -416,15 +395,3 @@ class Queue:
 
 def _unless_closed(control: Control, status: Status) -> Control:
     return control if control.status is Status.CLOSED else replace(control, status=status)
-
-
-def _check_payload(payload: Json) -> None:
-    try:
-        size = json_size(payload)
-    except ValueError as error:
-        raise InvalidJobError(f"a payload must be JSON: {error}") from None
-    if size > PAYLOAD_LIMIT:
-        raise InvalidJobError(
-            f"a payload has {size} bytes as JSON, the limit is {PAYLOAD_LIMIT}: store it elsewhere "
-            f"and put its address"
-        )

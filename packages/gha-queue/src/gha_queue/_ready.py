@@ -1,4 +1,4 @@
-"""Which waiting attempt to try next: a listing of `ready/`, kept for a short while."""
+"""Which waiting attempt to try next: a page of the listing of `ready/`, kept for a short while."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from gha_queue import _keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable
 
     from gha_queue._calls import Calls
     from gha_queue._keys import Marker
 
-# Seconds a listing is used. Longer would hide urgent jobs and run into ever more lost claims.
+# Seconds until the head of the listing is looked at again: so long may an urgent job be overlooked.
 KEEP = 15.0
 
 
@@ -56,53 +56,64 @@ def select(keys: Iterable[str], now: float, *, more: bool) -> Selection:
 
 
 class Ready:
-    """Hands out due markers, best priority first, each at most once per listing."""
+    """Hands out due markers, best priority first, each at most once per listing.
+
+    Workers that listed the same page start at different places of it. One that finds a marker
+    taken has met the trail of another: it drops its page, for the next one if there is one. So
+    workers spread over a long queue and seldom meet, at the price of order within a priority.
+    """
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._lock = threading.Lock()
         self._groups: list[deque[Marker]] = []
-        self._listed = float("-inf")
+        self._resume: str | None = None
+        self._looked = float("-inf")
 
-    def forget(self) -> None:
-        """Make the next look a fresh one."""
+    def drop_page(self) -> None:
+        """Make the next look list again."""
         with self._lock:
             self._groups = []
 
-    def next(self, accept: Callable[[str], bool] | None) -> Marker | None:
-        """Return a due marker that `accept` takes, None if there is none."""
+    def next(
+        self, accept: Callable[[str], bool] | None = None, tried: Collection[str] = ()
+    ) -> Marker | None:
+        """Return a due marker that `accept` takes and whose key is not in `tried`, else None."""
         with self._lock:
-            if self._calls.runtime.monotonic() - self._listed <= KEEP:
-                marker = self._take(accept)
-                if marker is not None:
-                    return marker
-            for groups in self._listing():
-                self._groups = groups
-                marker = self._take(accept)
-                if marker is not None:
-                    return marker
-            return None
+            if self._calls.runtime.monotonic() - self._looked > KEEP:
+                self._groups, self._resume = [], None
+            marker = self._take(accept, tried)
+            if marker is None and self._resume is not None:
+                marker = self._search(self._resume, accept, tried)
+            if marker is None:
+                self._looked = self._calls.runtime.monotonic()
+                marker = self._search("", accept, tried)
+            return marker
 
-    def _listing(self) -> Iterator[list[deque[Marker]]]:
-        resume: str | None = ""
-        self._listed = self._calls.runtime.monotonic()
+    def _search(
+        self, after: str, accept: Callable[[str], bool] | None, tried: Collection[str]
+    ) -> Marker | None:
+        resume: str | None = after
         while resume is not None:
             page = self._calls.page(_keys.READY, resume)
             now = self._calls.meter.now
             selection = select((entry.key for entry in page.entries), now, more=page.more)
-            yield [self._spread(group) for group in selection.due]
-            resume = selection.resume
+            self._groups = [self._spread(group) for group in selection.due]
+            self._resume = resume = selection.resume
+            marker = self._take(accept, tried)
+            if marker is not None:
+                return marker
+        return None
 
     def _spread(self, group: tuple[Marker, ...]) -> deque[Marker]:
-        # Workers that listed the same page start at different places, so they rarely collide.
         markers = deque(group)
         markers.rotate(-self._calls.runtime.random.randrange(len(group)))
         return markers
 
-    def _take(self, accept: Callable[[str], bool] | None) -> Marker | None:
+    def _take(self, accept: Callable[[str], bool] | None, tried: Collection[str]) -> Marker | None:
         for group in self._groups:
             for marker in group:
-                if accept is None or accept(marker.need):
+                if marker.key not in tried and (accept is None or accept(marker.need)):
                     group.remove(marker)
                     return marker
         return None

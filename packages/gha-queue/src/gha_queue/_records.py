@@ -8,11 +8,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from gha_queue._errors import InvalidJobError, InvalidQueueError, RecordError
+from gha_queue._errors import InvalidJobError, InvalidQueueError, QueueError, RecordError
 from gha_queue._keys import PRIORITIES, Attempt, Marker, check_id, check_need
 
 FORMAT = 1
 PAYLOAD_LIMIT = 256 * 1024
+DELAY_LIMIT = 10 * 365.0 * 86400  # a due time has ten digits
 
 Json: TypeAlias = Any  # a recursive type would make every reader of a payload cast
 Fields: TypeAlias = "dict[str, Json]"
@@ -58,8 +59,11 @@ class Settings:
 class Job:
     """A job as it was put. `due` is server time in whole seconds since 1970.
 
+    `backoff` is the pause after its first failure in seconds, which doubles with each further one.
+    `retry_of` is the id of the dead job that this one repeats, None for a job of its own.
     `duplicate` is True on the job that `put` returns when the id was already taken: it is the
-    first job of that id, whatever the second put asked for.
+    first job of that id, whatever the second put asked for. `purged` is True on what is left of a
+    job that was purged: its id, without payload.
     """
 
     id: str
@@ -68,6 +72,9 @@ class Job:
     priority: int = 5
     need: str = ""
     due: int = 0
+    backoff: float = 1.0
+    retry_of: str | None = None
+    purged: bool = False
     duplicate: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +84,8 @@ class Job:
             raise InvalidJobError(f"max_attempts={self.max_attempts!r}: give a number from 1 on")
         if not _is_int(self.priority) or self.priority not in PRIORITIES:
             raise InvalidJobError(f"priority={self.priority!r}: give 0 (first) to 9 (last)")
+        if not (_is_number(self.backoff) and 0 <= self.backoff < math.inf):
+            raise InvalidJobError(f"backoff={self.backoff!r}: give a number of seconds from 0 on")
 
     def marker(self, attempt: int, due: int) -> Marker:
         """Return the marker of one attempt of this job."""
@@ -90,7 +99,9 @@ class Outcome:
     `used` counts the attempts of the budget used so far, `releases` the releases in a row up to
     this one. `next` is the number of the attempt that follows, None when the job has ended;
     `next_due` is when that attempt may start (server time, whole seconds since 1970).
-    `worker` is the name that the claim was made under, None if no worker is known.
+    `worker` is the name that the claim was made under, None if no worker is known. `started` and
+    `ended` are server times in seconds since 1970, as those who wrote them knew it, to a second
+    or two; `started` is None if the attempt never ran.
     """
 
     job_id: str
@@ -103,6 +114,8 @@ class Outcome:
     releases: int
     next: int | None
     next_due: int | None
+    started: float | None
+    ended: float
 
     @property
     def final(self) -> bool:
@@ -131,17 +144,6 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Stats:
-    """Counts from LISTs alone; `oldest_heartbeat_age` in seconds, None when nothing runs."""
-
-    ready: int
-    delayed: int
-    running: int
-    dead: int
-    oldest_heartbeat_age: float | None
-
-
-@dataclass(frozen=True)
 class WorkerSeen:
     """A worker, the seconds since it last reported, and whether it said that it left.
 
@@ -152,6 +154,26 @@ class WorkerSeen:
     age: float
     left: bool
     info: Json = None
+
+
+@dataclass(frozen=True)
+class ClaimRecord:
+    """Who claimed an attempt, and when by the server's clock; None where the record fails to say."""
+
+    worker: str | None
+    since: float | None
+
+
+@dataclass(frozen=True)
+class DeadRecord:
+    """With which attempt a job died; `error` only where that attempt's outcome is unreadable."""
+
+    attempt: int
+    error: Json = None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_int(value: object) -> bool:
@@ -171,6 +193,19 @@ def json_size(value: Json) -> int:
     except (TypeError, RecursionError) as error:
         raise ValueError(str(error)) from None
     return len(text)
+
+
+def check_json(what: str, value: Json, error: type[QueueError]) -> None:
+    """Raise `error` unless the value is JSON of a size that records may hold."""
+    try:
+        size = json_size(value)
+    except ValueError as why:
+        raise error(f"{what} must be JSON: {why}") from None
+    if size > PAYLOAD_LIMIT:
+        raise error(
+            f"{what} has {size} bytes as JSON, the limit is {PAYLOAD_LIMIT}: store it elsewhere "
+            f"and give its address"
+        )
 
 
 def load(key: str, body: bytes) -> Fields:
@@ -200,6 +235,12 @@ def token_of(body: bytes) -> str | None:
     return token if isinstance(token, str) else None
 
 
+def check_delay(delay: float, error: type[QueueError]) -> None:
+    """Raise `error` unless this is a time that somebody can wait."""
+    if not (_is_number(delay) and 0 <= delay <= DELAY_LIMIT):
+        raise error(f"delay={delay!r}: give a number of seconds from 0 to {DELAY_LIMIT:g}")
+
+
 def settings_fields(settings: Settings, probe: str) -> Fields:
     return {"v": FORMAT, "lease": settings.lease, "heartbeat": settings.heartbeat, "probe": probe}
 
@@ -221,6 +262,9 @@ def job_fields(job: Job) -> Fields:
         "priority": job.priority,
         "need": job.need,
         "due": job.due,
+        "backoff": job.backoff,
+        "retry_of": job.retry_of,
+        "purged": job.purged,
     }
 
 
@@ -234,22 +278,41 @@ def job_from(key: str, body: bytes) -> Job:
             priority=fields["priority"],
             need=str(fields["need"]),
             due=int(fields["due"]),
+            backoff=fields["backoff"],
+            retry_of=fields["retry_of"],
+            purged=bool(fields["purged"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RecordError(key, f"a field is missing or wrong ({error})") from None
 
 
-def claim_fields(worker: str, beat: int) -> Fields:
-    return {"v": FORMAT, "worker": worker, "beat": beat}
+def claim_fields(worker: str, since: float, beat: int) -> Fields:
+    return {"v": FORMAT, "worker": worker, "since": since, "beat": beat}
 
 
-def claim_worker(key: str, body: bytes) -> str | None:
-    """Return the name a claim was made under, None if the record does not say."""
+def claim_from(key: str, body: bytes) -> ClaimRecord:
+    """Return what a claim says. Nothing depends on it, so a damaged one says nothing."""
     try:
-        worker = load(key, body).get("worker")
+        fields = load(key, body)
     except RecordError:
-        return None
-    return worker if isinstance(worker, str) else None
+        return ClaimRecord(None, None)
+    worker, since = fields.get("worker"), fields.get("since")
+    return ClaimRecord(
+        worker if isinstance(worker, str) else None,
+        float(since) if isinstance(since, (int, float)) else None,
+    )
+
+
+def dead_fields(attempt: int, error: Json = None) -> Fields:
+    return {"v": FORMAT, "attempt": attempt, "error": error}
+
+
+def dead_from(key: str, body: bytes) -> DeadRecord:
+    fields = load(key, body)
+    try:
+        return DeadRecord(int(fields["attempt"]), fields["error"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(key, f"a field is missing or wrong ({error})") from None
 
 
 def outcome_fields(outcome: Outcome) -> Fields:
@@ -265,6 +328,8 @@ def outcome_fields(outcome: Outcome) -> Fields:
         "releases": outcome.releases,
         "next": outcome.next,
         "next_due": outcome.next_due,
+        "started": outcome.started,
+        "ended": outcome.ended,
     }
 
 
@@ -282,6 +347,8 @@ def outcome_from(key: str, body: bytes) -> Outcome:
             releases=int(fields["releases"]),
             next=fields["next"],
             next_due=fields["next_due"],
+            started=fields["started"],
+            ended=float(fields["ended"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RecordError(key, f"a field is missing or wrong ({error})") from None

@@ -15,10 +15,6 @@ PATIENCE = 1800.0
 GRACE = 2.0
 """Seconds between asking a script to end and killing it."""
 
-_FIRST_PAUSE = 0.25
-_LONGEST_PAUSE = 3.0
-_GROWTH = 1.5
-
 
 class Leaving(Enum):
     """Why a worker leaves; the value completes "the worker leaves: ..."."""
@@ -86,12 +82,6 @@ def time_limit(situation: Situation, timeout: float) -> tuple[float, Reason]:
     own = situation.now + timeout
     end = situation.started + situation.lifetime
     return (own, Reason.TIMEOUT) if own <= end else (end, Reason.VM_LIFETIME)
-
-
-def idle_pause(misses: int, chance: float) -> float:
-    """Seconds to wait after the n-th look (from 1) without work; `chance` is in [0, 1)."""
-    growth = _GROWTH ** min(misses - 1, 20)
-    return min(_FIRST_PAUSE * growth, _LONGEST_PAUSE) * (0.75 + 0.25 * chance)
 
 
 class Interruption(Enum):

@@ -5,11 +5,19 @@ from __future__ import annotations
 import random
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gha_queue import LeaseLostError, QueueError, RecordError, Status, StoreUnavailableError
+from gha_queue import (
+    LeaseLostError,
+    QueueError,
+    RecordError,
+    Status,
+    StoreUnavailableError,
+    idle_pause,
+)
 from gha_worker import _rules
 from gha_worker._environment import run_url
 from gha_worker._errors import InvalidJobError, MachineError
@@ -124,7 +132,7 @@ class Worker:
                     self._journal.worker(f"tries again: {error}")
                 self._faulty = True
             self._misses += 1
-            self._signals.wait(_rules.idle_pause(self._misses, self._chance()))
+            self._signals.wait(idle_pause(self._misses, self._chance()))
 
     def _situation(self, pulse: Pulse) -> Situation:
         control = pulse.control
@@ -176,7 +184,8 @@ class Worker:
         relay = LeaseRelay(claim.deadline)
         try:
             with job_directory(machine.root) as home:
-                with claim.keep_alive(on_extended=relay.extended):
+                # Settling says in its turn that a lease was lost.
+                with suppress(LeaseLostError), claim.keep_alive(on_extended=relay.extended):
                     finished = Execution(claim, job, machine, home, relay).run(
                         Limit(*_rules.time_limit(situation, job.timeout)),
                         lambda script: self._watch(claim, pulse, script),

@@ -1,0 +1,123 @@
+"""How what has ended is removed: a tombstone first, so that no late request brings it back.
+
+A job and its retries go together. `purged/<id>` is written before anything is removed, as the log
+of unfinished business, and goes with the tombstone a day later.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gha_queue import _endings, _keys
+from gha_queue._calls import WIDTH
+from gha_queue._errors import InvalidQueueError, RecordError
+from gha_queue._keys import Attempt
+from gha_queue._records import Job, OutcomeKind, job_fields
+from gha_queue._views import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gha_queue._calls import Calls
+
+# Seconds that a tombstone stands: longer than any listing is kept or any request is under way.
+TOMBSTONE = 86400.0
+
+_ENDED = {
+    State.SUCCEEDED: frozenset({OutcomeKind.SUCCEEDED}),
+    State.DEAD: frozenset(OutcomeKind) - {OutcomeKind.SUCCEEDED},
+    None: frozenset(OutcomeKind),
+}
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """What stands in the queue. Ages are in seconds; jobs are grouped with their retries."""
+
+    families: dict[str, list[str]]
+    outcomes: dict[str, dict[int, float]]
+    purged: dict[str, float]
+
+
+def purge(calls: Calls, older_than: float, state: State | None) -> int:
+    """Remove what ended so many seconds ago or earlier; return how many jobs that were."""
+    if state not in _ENDED:
+        raise InvalidQueueError(f"{state} jobs have not ended: purge what is SUCCEEDED or DEAD")
+    listed = _list(calls)
+
+    def visit(members: list[str]) -> int:
+        gone = [job_id for job_id in members if job_id in listed.purged]
+        for job_id in gone:
+            if listed.outcomes[job_id]:
+                _remove(calls, job_id, listed.outcomes[job_id])
+        if len(gone) == len(members):
+            if all(listed.purged[job_id] > TOMBSTONE for job_id in members):
+                _forget(calls, members)
+            return 0
+        if not _has_ended(calls, members[-1], listed, older_than, state):
+            return 0
+        for job_id in members:
+            _remove(calls, job_id, listed.outcomes[job_id])
+        return len(members) - len(gone)
+
+    requests: list[Callable[[], int]] = [
+        lambda members=members: visit(members)  # type: ignore[misc]
+        for members in listed.families.values()
+    ]
+    return sum(calls.runtime.together(requests, WIDTH))
+
+
+def _list(calls: Calls) -> _Listed:
+    jobs = [_keys.parse_id(_keys.JOBS, entry.key) for entry, _ in calls.entries(_keys.JOBS)]
+    families: dict[str, list[str]] = defaultdict(list)
+    for first, number in sorted(_keys.first_id(job_id) for job_id in jobs if job_id):
+        families[first].append(_keys.retry_id(first, number))
+    outcomes: dict[str, dict[int, float]] = defaultdict(dict)
+    for entry, age in calls.entries(_keys.OUTCOMES):
+        attempt = _keys.parse_outcome(entry.key)
+        if attempt is not None:
+            outcomes[attempt.job_id][attempt.number] = age
+    purged = {
+        job_id: age
+        for entry, age in calls.entries(_keys.PURGED)
+        if (job_id := _keys.parse_id(_keys.PURGED, entry.key))
+    }
+    return _Listed(families, outcomes, purged)
+
+
+def _has_ended(
+    calls: Calls, job_id: str, listed: _Listed, older_than: float, state: State | None
+) -> bool:
+    ages = listed.outcomes[job_id]
+    if not ages or ages[max(ages)] < older_than:
+        return False
+    try:
+        outcome = _endings.read_outcome(calls, Attempt(job_id, max(ages)))
+    except RecordError:  # a dead letter for that very reason
+        return state is not State.SUCCEEDED
+    return outcome is not None and outcome.final and outcome.kind in _ENDED[state]
+
+
+def _remove(calls: Calls, job_id: str, numbers: dict[int, float]) -> None:
+    calls.write_raw(_keys.purged_key(job_id), b"")
+    try:
+        job = _endings.read_job(calls, job_id)
+    except RecordError:
+        job = None
+    tombstone = replace(job or Job(job_id, None), payload=None, purged=True)
+    calls.write(_keys.job_key(job_id), job_fields(tombstone))
+    calls.delete(_keys.dead_key(job_id))
+    # The first outcome last: without it, and but for the tombstone, a job looks never begun.
+    for number in sorted(numbers, reverse=True):
+        calls.delete(Attempt(job_id, number).outcome_key)
+
+
+def _forget(calls: Calls, members: list[str]) -> None:
+    # The first job last: a new job of its id must not find retries of the old one.
+    for job_id in reversed(members):
+        job = _endings.read_job(calls, job_id)
+        if job is not None and job.purged:
+            calls.delete(_keys.job_key(job_id))
+        calls.delete(_keys.purged_key(job_id))

@@ -1,0 +1,93 @@
+"""Dead jobs tried again: `a~1` is the first retry of `a`, and who follows `a` follows it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gha_queue import _endings, _intake, _keys
+from gha_queue._errors import JobNotDeadError, JobNotFoundError, JobPurgedError
+from gha_queue._keys import Attempt
+from gha_queue._records import Job, Outcome, OutcomeKind
+from gha_queue._rules import due_after
+
+if TYPE_CHECKING:
+    from gha_queue._calls import Calls
+
+
+def newest(calls: Calls, job_id: str) -> Job:
+    """Return the newest retry of a job, or itself. 1 GET, and 1 more per retry.
+
+    Raises JobNotFoundError, JobPurgedError.
+    """
+    first, number = _keys.first_id(_keys.check_id(job_id))
+    job = _endings.read_job(calls, job_id)
+    if job is None:
+        raise JobNotFoundError(job_id)
+    while True:
+        number += 1
+        following = _endings.read_job(calls, _keys.retry_id(first, number))
+        if following is None:
+            break
+        job = following
+    if job.purged:
+        raise JobPurgedError(job.id)
+    return job
+
+
+class Trail:
+    """Follows one job from attempt to attempt, and on to its retries."""
+
+    def __init__(self, calls: Calls, job_id: str) -> None:
+        self._calls = calls
+        self._first, self._retry = _keys.first_id(_keys.check_id(job_id))
+        self._attempt = 1
+
+    @property
+    def _job_id(self) -> str:
+        return _keys.retry_id(self._first, self._retry)
+
+    def look(self) -> Outcome | None:
+        """Return how the job ended, None while it has not. 1 GET per new attempt, 2 at its end."""
+        while True:
+            outcome = _endings.read_outcome(self._calls, Attempt(self._job_id, self._attempt))
+            if outcome is None:
+                return None
+            if outcome.next is not None:
+                self._attempt = outcome.next
+            elif outcome.kind is OutcomeKind.SUCCEEDED or not self._go_on():
+                return outcome
+
+    def check(self) -> None:
+        """Make sure that there is a job to wait for. 1 GET; raises as `newest` does."""
+        job = _endings.read_job(self._calls, self._job_id)
+        if job is None:
+            raise JobNotFoundError(self._job_id)
+        if job.purged and not self._go_on():
+            raise JobPurgedError(self._job_id)
+
+    def _go_on(self) -> bool:
+        following = _keys.following_id(self._job_id)
+        if _endings.read_job(self._calls, following) is None:
+            return False
+        self._retry, self._attempt = self._retry + 1, 1
+        return True
+
+
+def retry(calls: Calls, url: str, job_id: str) -> Job:
+    """Put the next retry of a dead job, or find the one that another has just put."""
+    dead = newest(calls, job_id)
+    outcome = Trail(calls, dead.id).look()
+    if outcome is None or outcome.kind is OutcomeKind.SUCCEEDED:
+        raise JobNotDeadError(dead.id, outcome)
+    first, number = _keys.first_id(dead.id)
+    again = replace(
+        dead,
+        id=_keys.retry_id(first, number + 1),
+        due=due_after(calls.meter.now, 0.0),
+        retry_of=dead.id,
+    )
+    entered = _intake.enter(calls, again)
+    _intake.refuse_if_closed(calls, url, [entered])
+    calls.delete(_keys.dead_key(dead.id))
+    return entered.job
