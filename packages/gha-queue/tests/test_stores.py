@@ -19,13 +19,14 @@ from gha_queue import (
     UnsafeStoreError,
     UnsupportedStoreError,
     WrongRegionError,
+    probe,
 )
 from gha_queue.testing import Answer, FaultProxy, ForgetCondition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gha_queue import S3Client
+    from gha_queue import Json, S3Client
     from gha_queue.testing import S3Server
 
 
@@ -79,12 +80,44 @@ def test_a_store_that_is_safe_only_in_sequence_is_refused(
         Queue(url, make_client(proxy.endpoint)).create()
 
 
+@pytest.mark.parametrize("status", [501, 400], ids=["Backblaze-B2", "Aliyun-OSS"])
 def test_a_store_without_conditions_is_told_apart(
-    url: str, proxy: FaultProxy, make_client: Callable[..., S3Client]
+    url: str, proxy: FaultProxy, make_client: Callable[..., S3Client], status: int
 ) -> None:
-    proxy.plan = lambda request: Answer(501, "NotImplemented") if request.conditional else None
-    with pytest.raises(UnsupportedStoreError, match="Backblaze B2"):
-        Queue(url, make_client(proxy.endpoint)).create()
+    proxy.plan = lambda request: Answer(status, "NotImplemented") if request.conditional else None
+    client = make_client(proxy.endpoint)
+    for use in (Queue(url, client).create, lambda: probe(url, client)):
+        with pytest.raises(
+            UnsupportedStoreError, match="Backblaze B2 and Aliyun OSS lack"
+        ) as caught:
+            use()
+        for part in (proxy.endpoint, "NotImplemented", "Cloudflare R2 or Tigris", "free tier"):
+            assert part in str(caught.value)
+
+
+class Lagging:
+    """A client whose listings show nothing of what was just written."""
+
+    def __init__(self, client: S3Client) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Json:
+        return getattr(self._client, name)
+
+    def list_objects_v2(self, **kwargs: Json) -> Json:
+        return {**self._client.list_objects_v2(**kwargs), "Contents": []}
+
+
+def test_a_store_whose_listings_lag_is_refused(url: str, client: S3Client) -> None:
+    with pytest.raises(UnsafeStoreError, match="its listings lack what was just written"):
+        Queue(url, Lagging(client)).create()
+
+
+def test_a_probe_of_a_bad_place_says_what_is_bad(client: S3Client) -> None:
+    with pytest.raises(MissingBucketError, match="s3://no-such-bucket/p"):
+        probe("s3://no-such-bucket/p", client)
+    with pytest.raises(InvalidQueueError):
+        probe("ftp://host/p")
 
 
 @pytest.mark.parametrize(
@@ -180,3 +213,41 @@ def test_missing_credentials_are_named(aws: pytest.MonkeyPatch, url: str) -> Non
     aws.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(AccessDeniedError, match="credentials"):
         Queue(url).put("x")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        "queue",
+        "/srv/queue",
+        "ftp://host/queue",
+        "S3://jobs/queue",
+        "s3://",
+        "s3:/jobs/queue",
+        "s3://Jobs/queue",
+        "s3://b",
+        "s3://jobs/two words",
+        "file://",
+        "file:///",
+        "file:////",
+        "file:/srv/queue",
+        "file://host/srv/queue",
+        "file://relative",
+        "file:///a%00b",
+        "memory://",
+        "memory://two words",
+        "memory://a/b",
+    ],
+)
+def test_a_url_of_another_form_is_refused_at_once(bad: str) -> None:
+    with pytest.raises(InvalidQueueError) as caught:
+        Queue(bad)
+    for form in (repr(bad), "s3://bucket/prefix", "file:///absolute/directory", "memory://name"):
+        assert form in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["file:///srv/queue", "memory://queue"])
+def test_a_client_is_refused_where_none_is_used(url: str, client: S3Client) -> None:
+    with pytest.raises(InvalidQueueError, match="leave it out"):
+        Queue(url, client)

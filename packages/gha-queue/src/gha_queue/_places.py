@@ -81,8 +81,8 @@ def _bucket(rest: str, client: S3Client | None) -> Place | None:
 
 def _directory(rest: str, _: S3Client | None) -> Place | None:
     path = Path(unquote(rest))
-    whole = path.is_absolute() and path != Path("/") and "\0" not in rest
-    return _Directory(path) if whole else None
+    usable = path.is_absolute() and path.name and "\0" not in str(path)
+    return _Directory(path) if usable else None
 
 
 def _memory(rest: str, _: S3Client | None) -> Place | None:

@@ -102,7 +102,7 @@ class S3Store:
     @property
     def place(self) -> str:
         """URL and endpoint, and what the server calls itself once it has answered."""
-        return self._place + (f" ({self._software})" if self._software else "")
+        return self._place + (f" (Server: {self._software})" if self._software else "")
 
     def create(self, key: str, body: bytes) -> Created:
         try:
