@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gha_queue import OutcomeKind, Queue, QueueClosedError, UnsafeStoreError, probe
+from gha_queue import (
+    JobPurgedError,
+    NewJob,
+    OutcomeKind,
+    Queue,
+    QueueClosedError,
+    State,
+    UnsafeStoreError,
+    probe,
+)
 from gha_queue._keys import Attempt, Marker
 from gha_queue._memory import memory_store
 from gha_queue._places import parse_place
@@ -409,6 +419,77 @@ def test_racing_workers_run_every_job_once(site: Site, jobs: Queue) -> None:
 
     in_threads([partial(work, name) for name in "abcdef"], 6)
     assert sorted(runs) == sorted(ids)
+
+
+def test_many_jobs_are_put_at_once_and_seen_by_state(site: Site, jobs: Queue) -> None:
+    items = [NewJob(number, id=f"job-{number}") for number in range(30)]
+    delayed = NewJob("later", id="Later", delay=1000)
+    assert [job.id for job in jobs.put_many([*items, delayed])][-2:] == ["job-29", "Later"]
+    for end in ("complete", "fail", "run"):
+        claim = jobs.claim("w")
+        assert claim is not None
+        if end == "complete":
+            claim.complete()
+        elif end == "fail":
+            claim.fail("why")
+    stats = jobs.stats()
+    assert (stats.ready, stats.delayed, stats.running) == (27, 1, 1)
+    assert (stats.dead, stats.succeeded) == (1, 1)
+    states = Counter(job.state for job in jobs.jobs())
+    assert states == {
+        State.READY: 27,
+        State.DELAYED: 1,
+        State.RUNNING: 1,
+        State.DEAD: 1,
+        State.SUCCEEDED: 1,
+    }
+    assert [job.id for job in jobs.jobs(State.DELAYED)] == ["Later"]
+
+
+def test_a_dead_job_is_read_retried_and_its_life_told(jobs: Queue) -> None:
+    jobs.put("x", id="A.1")
+    claim = jobs.claim("w")
+    assert claim is not None
+    claim.fail("why")
+    [letter] = jobs.dead()
+    assert (letter.job_id, letter.error, letter.worker) == ("A.1", "why", "w")
+    retry = jobs.retry("A.1")
+    assert (retry.id, retry.retry_of) == ("A.1~1", "A.1")
+    claim = jobs.claim("w")
+    assert claim is not None
+    claim.complete("at last")
+    assert jobs.wait("A.1", timeout=20).result == "at last"
+    history = jobs.history("A.1")
+    assert (history.state, history.retries) == (State.RETRIED, ("A.1~1",))
+    assert [attempt.worker for attempt in history.attempts] == ["w"]
+    assert list(jobs.dead()) == []
+
+
+def test_what_has_ended_is_purged_and_stays_away(jobs: Queue) -> None:
+    for name in ("done", "dead", "waits"):
+        jobs.put(name, id=name)
+    for _ in range(2):
+        claim = jobs.claim("w")
+        assert claim is not None
+        if claim.payload == "done":
+            claim.complete()
+        else:
+            claim.fail("why")
+    ended = {"done", "dead", "waits"} - {job.id for job in jobs.jobs(State.READY)}
+    assert jobs.purge() == 2
+    for name in ended:
+        with pytest.raises(JobPurgedError):
+            jobs.outcome(name)
+    assert [job.state for job in jobs.jobs()] == [State.READY]
+
+
+def test_a_snoozed_job_waits_and_costs_no_attempt(jobs: Queue) -> None:
+    jobs.put("x", id="a")
+    claim = jobs.claim("w")
+    assert claim is not None
+    assert claim.snooze(1000).used == 0
+    assert jobs.claim("w") is None
+    assert jobs.stats().delayed == 1
 
 
 # A store that breaks its word
