@@ -184,6 +184,7 @@ def test_every_job_succeeds_once_behind_a_bad_network(
     crew.finish(timeout=800)
     seconds = time.monotonic() - started
     ends = check(remote, parse_place(remote.url, site.client).open(), crew, ids)
+    assert set(crew.notes("done")) == set(ids)
     assert network.lost > count / 2
     assert network.refused > count
     print(  # noqa: T201 - the figures of the full size
@@ -203,13 +204,13 @@ def test_every_job_ends_once_though_workers_are_killed(
     url = url if scheme == "s3" else (tmp_path / "queue").as_uri()
     queue = Queue(url, client, lease=3, heartbeat=1)
     queue.create()
-    crew = hire(url, site.environment, 8, seconds=0.5)
+    crew = hire(url, site.environment, 8, seconds=0.8)
     ids: list[str] = []
     kills = 0
     started = time.monotonic()
     while time.monotonic() < started + duration:
-        fresh = [f"job-{len(ids) + number}" for number in range(6)]
-        in_threads([partial(queue.put, None, id=job, max_attempts=50) for job in fresh], 6)
+        fresh = [f"job-{len(ids) + number}" for number in range(12)]
+        in_threads([partial(queue.put, None, id=job, max_attempts=50) for job in fresh], 12)
         ids += fresh
         time.sleep(chance.uniform(0, 2 * pause))  # the workers' time between two deaths
         crew.kill(chance.randrange(8))

@@ -79,6 +79,14 @@ def test_directories_are_private_to_their_user(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in directories} == {0o700}
 
 
+def test_no_two_names_on_disk_differ_by_case_alone(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    for name in ("a", "A", "aB", "Ab", "%41"):
+        store.create(f"jobs/{name}", b"")
+    names = [path.name for path in (tmp_path / "jobs").iterdir()]
+    assert len({name.lower() for name in names}) == 5
+
+
 RACER = """
 import sys, time
 from pathlib import Path
