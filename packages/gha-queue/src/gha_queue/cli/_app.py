@@ -1,0 +1,92 @@
+"""The commands together, and the one place where an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gha_queue._errors import QueueError
+from gha_queue.cli import _look, _put, _steer, _watch, _work
+from gha_queue.cli._exits import MEANINGS, Exit, exit_for
+from gha_queue.cli._output import say
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+_EXIT_CODES = "Exit codes:\n\n\b\n" + "\n".join(
+    f"{code.value:>3}  {meaning}" for code, meaning in MEANINGS.items()
+)
+
+
+class _Commands(click.Group):
+    """A group whose commands return their exit code, errors included."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except QueueError as error:
+            say(str(error))
+            return exit_for(error)
+        except KeyboardInterrupt:
+            return Exit.INTERRUPTED
+        except BrokenPipeError:
+            # Python flushes stdout once more when it ends, and would complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return Exit.PIPE_CLOSED
+        return Exit.OK if code is None else code
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click has it
+        return list(self.commands)  # as they are told below: from the first need to the rarest
+
+
+@click.group(cls=_Commands, epilog=_EXIT_CODES, context_settings={"max_content_width": 100})
+@click.version_option(package_name="gha-queue")
+def app() -> None:
+    """A job queue in an S3 bucket, or in a directory.
+
+    Every command takes the queue as -q URL or from the variable GHA_QUEUE_URL:
+    s3://bucket/prefix, or file:///absolute/directory for the processes of one machine. Endpoint
+    and credentials come from the AWS_ variables and files, as for boto3.
+
+    Lists are tables on a terminal. Anywhere else they have one line per item, without a header,
+    the columns separated by tabs, times in seconds. With --json every line is one JSON document:
+    one line per item of a list, one line in all for anything else.
+    """
+
+
+for _command in (
+    _put.put,
+    _work.work,
+    _look.wait,
+    _look.ls,
+    _look.get,
+    _look.stats,
+    _watch.watch,
+    _look.dead,
+    _steer.cancel,
+    _steer.retry,
+    _steer.redrive,
+    _steer.reap,
+    _steer.purge,
+    _steer.pause,
+    _steer.resume,
+    _steer.close,
+    _look.probe,
+):
+    app.add_command(_command)
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with its exit code."""
+    try:
+        code = app.main(prog_name="gha-queue", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        code = Exit.INTERRUPTED
+    sys.exit(int(code))

@@ -1,0 +1,51 @@
+"""Exit codes: one table for every command, and which error means which."""
+
+from __future__ import annotations
+
+import enum
+
+from gha_queue._errors import (
+    BucketError,
+    PutManyError,
+    QueueError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
+
+
+class Exit(enum.IntEnum):
+    """How a command ended, as the shell sees it."""
+
+    OK = 0
+    REFUSED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    UNUSABLE = 4
+    INTERRUPTED = 130
+    PIPE_CLOSED = 141
+    TERMINATED = 143
+
+
+MEANINGS = {
+    Exit.OK: "done",
+    Exit.REFUSED: "the queue refuses, has no such job, or the job ended without success",
+    Exit.USAGE: "wrong usage: an option, a value, a URL",
+    Exit.UNREACHABLE: "the store gives no usable answer: try again later",
+    Exit.UNUSABLE: "the place cannot hold a queue: bucket missing, forbidden, unsafe",
+    Exit.INTERRUPTED: "interrupted by Ctrl-C",
+    Exit.PIPE_CLOSED: "whoever read the output went away",
+    Exit.TERMINATED: "ended by SIGTERM",
+}
+
+
+def exit_for(error: QueueError) -> Exit:
+    """Return the exit code that tells of this error."""
+    if isinstance(error, PutManyError):
+        return exit_for(error.failed[0][1])
+    if isinstance(error, StoreUnavailableError):
+        return Exit.UNREACHABLE
+    if isinstance(error, (BucketError, StoreRefusedError)):
+        return Exit.UNUSABLE
+    if isinstance(error, ValueError):  # the errors of what was given
+        return Exit.USAGE
+    return Exit.REFUSED

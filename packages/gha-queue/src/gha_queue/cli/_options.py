@@ -1,0 +1,39 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from gha_queue._views import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_F = TypeVar("_F", bound="Callable[..., object]")
+
+
+def queue_and_json(command: _F) -> _F:
+    """Give a command `url` and `as_json`, which every command has."""
+    queue = click.option(
+        "-q",
+        "--queue",
+        "url",
+        metavar="URL",
+        envvar="GHA_QUEUE_URL",
+        show_envvar=True,
+        required=True,
+        help="The queue: s3://bucket/prefix or file:///absolute/directory.",
+    )
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, a line each.")
+    return queue(as_json(command))
+
+
+def state_option(states: Iterable[State], help: str) -> Callable[[_F], _F]:  # noqa: A002
+    """Give a command `state`, the name of one of these states or None."""
+    return click.option("--state", type=click.Choice([state.value for state in states]), help=help)
+
+
+def state_from(name: str | None) -> State | None:
+    return None if name is None else State(name)

@@ -1,0 +1,169 @@
+"""`watch`: the queue as it moves."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from gha_queue._errors import StoreUnavailableError
+from gha_queue._queue import Queue
+from gha_queue.cli._formats import duration, spoken
+from gha_queue.cli._look import stats_facts
+from gha_queue.cli._options import queue_and_json
+from gha_queue.cli._output import (
+    Kind,
+    console,
+    facts_table,
+    is_terminal,
+    print_fields,
+    print_json,
+    say,
+)
+from gha_queue.cli._pace import Pace, Pacer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.live import Live
+
+    from gha_queue._records import Status
+    from gha_queue._requests import Requests
+    from gha_queue._views import Stats
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a watch sees at one moment. `requests` and `dollars` are those of the watch itself."""
+
+    status: Status
+    stats: Stats
+    pace: Pace
+    requests: Requests
+    dollars: float
+
+
+@click.command(short_help="Watch the counts, the pace and the time left.")
+@queue_and_json
+@click.option("--until-drained", is_flag=True, help="End when nothing waits or runs.")
+@click.option("--interval", type=duration, default=2.0, help="Between two looks.  [default: 2s]")
+def watch(url: str, interval: float, *, until_drained: bool, as_json: bool) -> None:
+    """Watch the queue: counts, oldest ages, jobs per second, the time left, and what this costs.
+
+    A live view on a terminal, which stays when it ends; elsewhere a line for each change. A look
+    costs the LISTs of `stats` and 1 GET, so ask large queues rarely. Ends with Ctrl-C.
+    """
+    queue, pacer = Queue.attach(url), Pacer()
+    with _view(url, as_json=as_json) as view:
+        first = True
+        while True:
+            try:
+                frame = _look(queue, pacer)
+            except StoreUnavailableError as error:
+                if first:
+                    raise
+                view.trouble(str(error))
+            else:
+                view.show(frame)
+                if until_drained and _idle(frame.stats) and queue.drained():
+                    return
+            first = False
+            time.sleep(interval)
+
+
+def _look(queue: Queue, pacer: Pacer) -> Frame:
+    status, stats = queue.state().status, queue.stats()
+    pace = pacer.observe(time.monotonic(), stats)
+    requests = queue.requests
+    return Frame(status, stats, pace, requests, requests.dollars())
+
+
+def _idle(stats: Stats) -> bool:
+    return stats.ready + stats.delayed + stats.running == 0
+
+
+@contextlib.contextmanager
+def _view(url: str, *, as_json: bool) -> Iterator[_Lines | _Screen]:
+    if as_json or not is_terminal():
+        yield _Lines(as_json=as_json)
+        return
+    from rich.live import Live
+
+    with Live(console=console(), auto_refresh=False) as live:
+        yield _Screen(url, live)
+
+
+class _Lines:
+    """A line for each change, for logs and programs."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._shown: object = None
+        self._troubled = False
+
+    def show(self, frame: Frame) -> None:
+        self._troubled = False
+        stats = frame.stats
+        counts = [(name, value) for name, value, kind in stats_facts(stats) if kind is Kind.COUNT]
+        if self._shown == (frame.status, counts):
+            return
+        self._shown = (frame.status, counts)
+        if self._as_json:
+            print_json(frame)
+            return
+        print_fields(
+            (
+                frame.status.value,
+                *(f"{name} {value}" for name, value in counts),
+                *_pace_words(frame.pace),
+            )
+        )
+        sys.stdout.flush()
+
+    def trouble(self, text: str) -> None:
+        if not self._troubled:
+            say(text)
+        self._troubled = True
+
+
+class _Screen:
+    """A view in place."""
+
+    def __init__(self, url: str, live: Live) -> None:
+        self._url = url
+        self._live = live
+        self._frame: Frame | None = None
+
+    def show(self, frame: Frame) -> None:
+        self._frame = frame
+        self._draw("")
+
+    def trouble(self, text: str) -> None:
+        self._draw(text)
+
+    def _draw(self, trouble: str) -> None:
+        frame = self._frame
+        if frame is None:
+            return
+        sent = sum(vars(frame.requests).values())
+        facts: list[tuple[str, object, Kind]] = [
+            ("queue", f"{self._url}  {frame.status.value}", Kind.TEXT),
+            *stats_facts(frame.stats),
+            ("pace", "  ".join(_pace_words(frame.pace)), Kind.TEXT),
+            ("this watch", f"{sent} requests, ${frame.dollars:.4f}", Kind.TEXT),
+        ]
+        if trouble:
+            facts.append(("trouble", trouble, Kind.TEXT))
+        self._live.update(facts_table(facts), refresh=True)
+
+
+def _pace_words(pace: Pace) -> list[str]:
+    rate, eta = pace.jobs_per_second, pace.eta
+    return [
+        "- jobs/s" if rate is None else f"{rate:.2f} jobs/s",
+        "ETA -" if eta is None else f"ETA {spoken(eta)}",
+    ]
