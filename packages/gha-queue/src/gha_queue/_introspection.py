@@ -44,10 +44,12 @@ def list_jobs(calls: Calls, state: State | None = None) -> Iterator[JobSeen]:
     }
     dead = _ages(calls, _keys.DEAD)
     found: dict[str, JobSeen] = {}
-    for job_id in standing.keys() - _ages(calls, _keys.PURGED).keys() if standing else ():
-        retried = _keys.following_id(job_id) in standing
-        end = State.RETRIED if retried else State.SUCCEEDED
-        found[job_id] = JobSeen(job_id, end, None, standing[job_id])
+    purged = _ages(calls, _keys.PURGED) if standing else {}
+    for job_id, age in standing.items():
+        if job_id not in purged:
+            retried = _keys.following_id(job_id) in standing
+            end = State.RETRIED if retried else State.SUCCEEDED
+            found[job_id] = JobSeen(job_id, end, None, age)
     for job_id, age in dead.items():
         found[job_id] = JobSeen(job_id, State.DEAD, None, age)
     for job_id, (marker, age) in waiting.items():

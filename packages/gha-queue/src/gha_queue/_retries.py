@@ -77,6 +77,8 @@ class Trail:
 def retry(calls: Calls, url: str, job_id: str) -> Job:
     """Put the next retry of a dead job, or find the one that another has just put."""
     dead = newest(calls, job_id)
+    if dead.id != job_id:  # it was retried, so a marker of its death is only a late one
+        calls.delete(_keys.dead_key(job_id))
     outcome = Trail(calls, dead.id).look()
     if outcome is None or outcome.kind is OutcomeKind.SUCCEEDED:
         raise JobNotDeadError(dead.id, outcome)

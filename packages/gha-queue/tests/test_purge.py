@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gha_queue import (
+    InvalidQueueError,
+    JobNotFoundError,
+    JobPurgedError,
+    Queue,
+    State,
+    StoreUnavailableError,
+)
+from gha_queue.testing import DropRequest, ShiftDate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gha_queue import Claim, S3Client
+    from gha_queue.testing import FaultProxy
+
+DAY = 86400
+
+
+def claimed(queue: Queue) -> Claim:
+    claim = queue.claim("w")
+    assert claim is not None
+    return claim
+
+
+def succeeded(queue: Queue, name: str) -> None:
+    queue.put("x", id=name)
+    claimed(queue).complete()
+
+
+def dead(queue: Queue, name: str) -> None:
+    queue.put("x", id=name, max_attempts=2, backoff=0)
+    claimed(queue).fail("first")
+    claimed(queue).fail("second")
+
+
+def test_what_has_ended_goes_and_what_has_not_stays(
+    queue: Queue, keys: Callable[[Queue, str], list[str]]
+) -> None:
+    succeeded(queue, "good")
+    dead(queue, "bad")
+    queue.put("x", id="later", delay=60)
+    queue.put("x", id="busy")
+    claim = claimed(queue)
+    assert queue.purge() == 2
+    assert keys(queue, "outcomes/") == keys(queue, "dead/") == []
+    assert {job.id for job in queue.jobs()} == {"busy", "later"}
+    stats = queue.stats()
+    assert (stats.running, stats.delayed, stats.dead, stats.succeeded) == (1, 1, 0, 0)
+    claim.complete()
+    assert queue.purge() == 1
+
+
+def test_age_and_state_choose_what_goes(queue: Queue, remote: Queue, proxy: FaultProxy) -> None:
+    succeeded(queue, "good")
+    dead(queue, "bad")
+    assert queue.purge(older_than=3600) == 0
+    proxy.plan = lambda _: ShiftDate(4000)
+    assert remote.purge(older_than=3600, state=State.DEAD) == 1
+    assert [job.id for job in queue.jobs()] == ["good"]
+    assert remote.purge(older_than=3600, state=State.SUCCEEDED) == 1
+    assert not list(queue.jobs())
+
+
+@pytest.mark.parametrize("state", [State.READY, State.RUNNING, State.RETRIED])
+def test_only_what_has_ended_can_be_purged(queue: Queue, state: State) -> None:
+    with pytest.raises(InvalidQueueError, match="have not ended"):
+        queue.purge(state=state)
+
+
+def test_a_purged_id_stays_taken_for_a_day(
+    queue: Queue, remote: Queue, proxy: FaultProxy, keys: Callable[[Queue, str], list[str]]
+) -> None:
+    succeeded(queue, "a")
+    queue.purge()
+    again = queue.put("new", id="a")
+    assert (again.duplicate, again.purged, again.payload) == (True, True, None)
+    assert queue.claim("w") is None
+    for ask in (queue.outcome, queue.wait, queue.cancel, queue.retry, queue.history):
+        with pytest.raises(JobPurgedError, match="was purged"):
+            ask("a")  # type: ignore[operator]
+    queue.purge()
+    assert keys(queue, "purged/") == ["purged/a"]
+    proxy.plan = lambda _: ShiftDate(DAY + 5)
+    assert remote.purge() == 0
+    assert keys(queue, "jobs/") == keys(queue, "purged/") == []
+    with pytest.raises(JobNotFoundError):
+        queue.outcome("a")
+    assert not queue.put("new", id="a").duplicate
+
+
+def test_a_late_marker_does_not_bring_a_purged_job_back(
+    queue: Queue, client: S3Client, keys: Callable[[Queue, str], list[str]]
+) -> None:
+    queue.put("x", id="a")
+    (marker,) = keys(queue, "ready/")
+    claimed(queue).complete()
+    queue.purge()
+    root = queue.url.removeprefix("s3://jobs/")
+    client.put_object(Bucket="jobs", Key=f"{root}/{marker}", Body=b"")
+    assert queue.claim("w") is None
+    assert queue.drained()
+
+
+def test_a_job_goes_together_with_its_retries(
+    queue: Queue, keys: Callable[[Queue, str], list[str]]
+) -> None:
+    dead(queue, "a")
+    queue.retry("a")
+    assert queue.purge() == 0
+    claimed(queue).complete()
+    assert queue.purge(state=State.DEAD) == 0
+    assert queue.purge(state=State.SUCCEEDED) == 2
+    assert keys(queue, "purged/") == ["purged/a", "purged/a~1"]
+
+
+@pytest.mark.parametrize("survives", range(5))
+def test_a_purge_that_broke_off_is_finished_by_the_next(
+    queue: Queue,
+    remote: Queue,
+    proxy: FaultProxy,
+    keys: Callable[[Queue, str], list[str]],
+    survives: int,
+) -> None:
+    dead(queue, "a")
+    assert remote.settings
+    changes = iter(range(survives))
+
+    def plan(request: object) -> DropRequest | None:
+        reads = getattr(request, "method", "") == "GET"
+        return None if reads or next(changes, None) is not None else DropRequest()
+
+    proxy.plan = plan
+    with pytest.raises(StoreUnavailableError, match=r"does not answer|no usable answer"):
+        remote.purge()
+    queue.purge()
+    assert keys(queue, "outcomes/") == keys(queue, "dead/") == []
+    assert keys(queue, "purged/") == ["purged/a"]
+    assert queue.stats().succeeded == 0
