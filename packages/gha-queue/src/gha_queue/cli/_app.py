@@ -27,7 +27,8 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
         try:
             code = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it is None where the shell closed it: >&-
+                sys.stdout.flush()
         except QueueError as error:
             say(str(error))
             return exit_for(error)

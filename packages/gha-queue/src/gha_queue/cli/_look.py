@@ -44,7 +44,7 @@ _JOBS = (
 _DEAD = (
     Column[DeadLetter]("id", lambda letter: letter.job_id),
     Column[DeadLetter]("reason", lambda letter: letter.reason),
-    Column[DeadLetter]("error", lambda letter: error_line(letter.error)),
+    Column[DeadLetter]("error", lambda letter: error_line(letter.error), Kind.PROSE),
     Column[DeadLetter]("attempts", lambda letter: letter.attempts, Kind.COUNT),
     Column[DeadLetter]("worker", lambda letter: letter.worker),
     Column[DeadLetter]("age", lambda letter: letter.age, Kind.SECONDS),

@@ -24,10 +24,19 @@ def queue_and_json(command: _F) -> _F:
         envvar="GHA_QUEUE_URL",
         show_envvar=True,
         required=True,
+        callback=_check_place,
         help="The queue: s3://bucket/prefix or file:///absolute/directory.",
     )
     as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, a line each.")
     return queue(as_json(command))
+
+
+def _check_place(_context: click.Context, _option: click.Parameter, url: str) -> str:
+    if url.startswith("memory:"):
+        raise click.BadParameter(
+            "a queue in memory ends with this command: use s3:// or file:///, or Queue in Python"
+        )
+    return url
 
 
 def state_option(states: Iterable[State], help: str) -> Callable[[_F], _F]:  # noqa: A002

@@ -26,6 +26,7 @@ class Kind(enum.Enum):
     """What a value is, which decides how people want to read it."""
 
     TEXT = "text"
+    PROSE = "prose"
     COUNT = "count"
     SECONDS = "seconds"
     MOMENT = "moment"
@@ -132,9 +133,20 @@ def _table(items: Iterable[_T], columns: Sequence[Column[_T]]) -> RenderableType
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         right = column.kind in {Kind.COUNT, Kind.SECONDS}
-        table.add_column(column.title, justify="right" if right else "left", overflow="fold")
+        # Where the terminal is narrow, prose is cut before any id is.
+        table.add_column(
+            column.title,
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=column.kind is not Kind.PROSE,
+        )
     for item in items:
-        table.add_row(*(Text(for_people(column.value(item), column.kind)) for column in columns))
+        table.add_row(
+            *(
+                Text(for_people(column.value(item), column.kind), no_wrap=True, overflow="ellipsis")
+                for column in columns
+            )
+        )
     return table
 
 

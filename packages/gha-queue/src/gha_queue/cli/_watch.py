@@ -154,7 +154,7 @@ class _Screen:
             ("queue", f"{self._url}  {frame.status.value}", Kind.TEXT),
             *stats_facts(frame.stats),
             ("pace", "  ".join(_pace_words(frame.pace)), Kind.TEXT),
-            ("this watch", f"{sent} requests, ${frame.dollars:.4f}", Kind.TEXT),
+            ("this watch", f"{sent} requests, ${frame.dollars:.6f}", Kind.TEXT),
         ]
         if trouble:
             facts.append(("trouble", trouble, Kind.TEXT))
