@@ -339,7 +339,7 @@ def test_a_job_is_put_claimed_kept_alive_and_completed(jobs: Queue) -> None:
 
 
 def test_an_id_is_taken_once_whatever_its_signs(jobs: Queue) -> None:
-    names = ["a", "A", "a.1", "-", "...", "x" * 200, "X" * 200]
+    names = ["a", "A", "a.1", "-", "...", "X" * 80 + ".", "X" * 80 + "..", "x" * 200, "X" * 200]
     assert not any(jobs.put(name, id=name).duplicate for name in names)
     assert jobs.put("other", id="A").payload == "A"
     assert jobs.put("other", id="X" * 200).duplicate
