@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from gha_queue._errors import EndpointUnreachableError, StoreUnavailableError
+from gha_queue._keys import parse_id
 from gha_queue._records import Fields, dump, token_of
 from gha_queue._requests import Requests
 from gha_queue._store import Created, Done, Fault, Found, Page, StoreFaultError
@@ -159,6 +160,14 @@ class Calls:
                 yield entry, max(0.0, page.date - entry.modified)
             more = page.more and bool(page.entries)
             after = page.entries[-1].key if page.entries else ""
+
+    def ids(self, prefix: str) -> dict[str, float]:
+        """Return the jobs that have a key below a prefix, in the order of the keys, with its age."""
+        return {
+            job_id: age
+            for entry, age in self.entries(prefix)
+            if (job_id := parse_id(prefix, entry.key))
+        }
 
     def delete(self, key: str) -> Done:
         return self._retry("delete_object", lambda: self._store.delete(key))

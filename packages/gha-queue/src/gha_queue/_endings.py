@@ -90,28 +90,27 @@ def wrap_up(calls: Calls, job: Job, outcome: Outcome) -> None:
     """Finish what an outcome asks for; safe to repeat and to race."""
     if outcome.next is not None and outcome.next_due is not None:
         following = Attempt(job.id, outcome.next)
-        if not _begun(calls, following):
-            marker = job.marker(outcome.next, outcome.next_due)
-            calls.write_raw(marker.key, b"")
+        # The claim first: a claim that is gone by now has left an outcome for the second look.
+        if calls.read(following.claim_key).body is None:
+            ended = read_outcome(calls, following)
+            if ended is None:
+                calls.write_raw(job.marker(outcome.next, outcome.next_due).key, b"")
+            elif ended.kind is OutcomeKind.CANCELLED:
+                # It may never have had a claim from which others could finish it.
+                wrap_up(calls, job, ended)
     elif outcome.kind is not OutcomeKind.SUCCEEDED:
         calls.write(_keys.dead_key(job.id), dead_fields(outcome.attempt))
     calls.delete(Attempt(job.id, outcome.attempt).claim_key)
 
 
-def _begun(calls: Calls, attempt: Attempt) -> bool:
-    # The claim first: a claim that is gone by now has left an outcome for the second look.
-    return (
-        calls.read(attempt.claim_key).body is not None
-        or calls.read(attempt.outcome_key).body is not None
-    )
-
-
 def restore_marker(calls: Calls, job: Job) -> bool:
     """Write the first marker of a job whose putter died before doing so; whether it was gone."""
     marker = job.marker(1, job.due)
+    attempt = marker.attempt
     # In this order: a marker that was removed has left a claim, a claim an outcome.
-    if calls.read(marker.key).body is not None or _begun(calls, marker.attempt):
-        return False
+    for key in (marker.key, attempt.claim_key, attempt.outcome_key):
+        if calls.read(key).body is not None:
+            return False
     calls.write_raw(marker.key, b"")
     return True
 

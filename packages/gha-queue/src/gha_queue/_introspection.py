@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gha_queue import _endings, _keys
 from gha_queue._calls import WIDTH
-from gha_queue._errors import JobNotFoundError, JobPurgedError, RecordError
+from gha_queue._errors import JobNotFoundError, RecordError
 from gha_queue._keys import Attempt
 from gha_queue._records import OutcomeKind, claim_from, dead_from
 from gha_queue._views import AttemptSeen, DeadLetter, History, JobSeen, State, Stats
@@ -30,7 +30,7 @@ def list_jobs(calls: Calls, state: State | None = None) -> Iterator[JobSeen]:
     wanted = frozenset(State) if state is None else frozenset({state})
     standing: dict[str, float] = {}
     if wanted & _IN_JOBS_ALONE:
-        standing = _ages(calls, _keys.JOBS)
+        standing = calls.ids(_keys.JOBS)
     waiting = {
         marker.attempt.job_id: (marker, age)
         for entry, age in calls.entries(_keys.READY)
@@ -42,9 +42,9 @@ def list_jobs(calls: Calls, state: State | None = None) -> Iterator[JobSeen]:
         for entry, age in calls.entries(_keys.CLAIMS)
         if (attempt := _keys.parse_claim(entry.key))
     }
-    dead = _ages(calls, _keys.DEAD)
+    dead = calls.ids(_keys.DEAD)
     found: dict[str, JobSeen] = {}
-    purged = _ages(calls, _keys.PURGED) if standing else {}
+    purged = calls.ids(_keys.PURGED) if standing else {}
     for job_id, age in standing.items():
         if job_id not in purged:
             retried = _keys.following_id(job_id) in standing
@@ -83,7 +83,7 @@ def count_jobs(calls: Calls) -> Stats:
 
 def list_dead(calls: Calls) -> Iterator[DeadLetter]:
     """Yield the dead letters in the order of their ids."""
-    ages = _ages(calls, _keys.DEAD)
+    ages = calls.ids(_keys.DEAD)
     requests: list[Callable[[], DeadLetter | None]] = [
         lambda job_id=job_id, age=age: _dead_letter(calls, job_id, age)  # type: ignore[misc]
         for job_id, age in ages.items()
@@ -129,8 +129,6 @@ def read_history(calls: Calls, job_id: str) -> History:
     job = _endings.read_job(calls, _keys.check_id(job_id))
     if job is None:
         raise JobNotFoundError(job_id)
-    if job.purged:
-        raise JobPurgedError(job_id)
     attempts: list[AttemptSeen] = []
     number, due = 1, job.due
     while True:
@@ -168,11 +166,3 @@ def _following(calls: Calls, job: Job) -> tuple[str, ...]:
         ids.append(following)
         following = _keys.following_id(following)
     return tuple(ids)
-
-
-def _ages(calls: Calls, prefix: str) -> dict[str, float]:
-    return {
-        job_id: age
-        for entry, age in calls.entries(prefix)
-        if (job_id := _keys.parse_id(prefix, entry.key))
-    }

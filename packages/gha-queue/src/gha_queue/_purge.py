@@ -1,7 +1,8 @@
 """How what has ended is removed: a tombstone first, so that no late request brings it back.
 
-A job and its retries go together. `purged/<id>` is written before anything is removed, as the log
-of unfinished business, and goes with the tombstone a day later.
+The job's payload and its dead letter go at once. Its outcomes stay with the tombstone for a day:
+whoever stood still in the middle of something finds how it ended, and cannot end it again. A job
+and its retries go together.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class _Listed:
 
     families: dict[str, list[str]]
     outcomes: dict[str, dict[int, float]]
+    dead: set[str]
     purged: dict[str, float]
 
 
@@ -48,19 +50,16 @@ def purge(calls: Calls, older_than: float, state: State | None) -> int:
     listed = _list(calls)
 
     def visit(members: list[str]) -> int:
-        gone = [job_id for job_id in members if job_id in listed.purged]
-        for job_id in gone:
-            if listed.outcomes[job_id]:
-                _remove(calls, job_id, listed.outcomes[job_id])
-        if len(gone) == len(members):
-            if all(listed.purged[job_id] > TOMBSTONE for job_id in members):
-                _forget(calls, members)
+        left = [job_id for job_id in members if job_id not in listed.purged]
+        for job_id in listed.dead.intersection(members) - set(left):  # a late one
+            calls.delete(_keys.dead_key(job_id))
+        if not left and all(listed.purged[job_id] > TOMBSTONE for job_id in members):
+            _forget(calls, members, listed)
+        if not left or not _has_ended(calls, members[-1], listed, older_than, state):
             return 0
-        if not _has_ended(calls, members[-1], listed, older_than, state):
-            return 0
-        for job_id in members:
-            _remove(calls, job_id, listed.outcomes[job_id])
-        return len(members) - len(gone)
+        for job_id in left:
+            _bury(calls, job_id)
+        return len(left)
 
     requests: list[Callable[[], int]] = [
         lambda members=members: visit(members)  # type: ignore[misc]
@@ -70,21 +69,16 @@ def purge(calls: Calls, older_than: float, state: State | None) -> int:
 
 
 def _list(calls: Calls) -> _Listed:
-    jobs = [_keys.parse_id(_keys.JOBS, entry.key) for entry, _ in calls.entries(_keys.JOBS)]
     families: dict[str, list[str]] = defaultdict(list)
-    for first, number in sorted(_keys.first_id(job_id) for job_id in jobs if job_id):
+    for first, number in sorted(map(_keys.first_id, calls.ids(_keys.JOBS))):
         families[first].append(_keys.retry_id(first, number))
     outcomes: dict[str, dict[int, float]] = defaultdict(dict)
     for entry, age in calls.entries(_keys.OUTCOMES):
         attempt = _keys.parse_outcome(entry.key)
         if attempt is not None:
             outcomes[attempt.job_id][attempt.number] = age
-    purged = {
-        job_id: age
-        for entry, age in calls.entries(_keys.PURGED)
-        if (job_id := _keys.parse_id(_keys.PURGED, entry.key))
-    }
-    return _Listed(families, outcomes, purged)
+    dead = calls.ids(_keys.DEAD)
+    return _Listed(families, outcomes, set(dead), calls.ids(_keys.PURGED))
 
 
 def _has_ended(
@@ -100,8 +94,7 @@ def _has_ended(
     return outcome is not None and outcome.final and outcome.kind in _ENDED[state]
 
 
-def _remove(calls: Calls, job_id: str, numbers: dict[int, float]) -> None:
-    calls.write_raw(_keys.purged_key(job_id), b"")
+def _bury(calls: Calls, job_id: str) -> None:
     try:
         job = _endings.read_job(calls, job_id)
     except RecordError:
@@ -109,14 +102,16 @@ def _remove(calls: Calls, job_id: str, numbers: dict[int, float]) -> None:
     tombstone = replace(job or Job(job_id, None), payload=None, purged=True)
     calls.write(_keys.job_key(job_id), job_fields(tombstone))
     calls.delete(_keys.dead_key(job_id))
-    # The first outcome last: without it, and but for the tombstone, a job looks never begun.
-    for number in sorted(numbers, reverse=True):
-        calls.delete(Attempt(job_id, number).outcome_key)
+    # Last: from now on listings pass this job over, and so would a purge that came to finish it.
+    calls.write_raw(_keys.purged_key(job_id), b"")
 
 
-def _forget(calls: Calls, members: list[str]) -> None:
-    # The first job last: a new job of its id must not find retries of the old one.
+def _forget(calls: Calls, members: list[str], listed: _Listed) -> None:
+    # The first job last: a new job of its id must not find retries of the old one. And of each
+    # the first outcome last: without it, and but for the tombstone, a job looks never begun.
     for job_id in reversed(members):
+        for number in sorted(listed.outcomes[job_id], reverse=True):
+            calls.delete(Attempt(job_id, number).outcome_key)
         job = _endings.read_job(calls, job_id)
         if job is not None and job.purged:
             calls.delete(_keys.job_key(job_id))

@@ -199,7 +199,7 @@ class Queue:
     def outcome(self, id: str) -> Outcome | None:  # noqa: A002
         """Return how the job, or its newest retry, ended; None while it has not.
 
-        1 GET per attempt, 1 more for a dead job. Raises JobNotFoundError, JobPurgedError.
+        1 GET per attempt, 1 more for a dead job. Raises JobNotFoundError.
         """
         trail = _retries.Trail(self._open().calls, id)
         outcome = trail.look()
@@ -266,9 +266,10 @@ class Queue:
         """Remove the jobs that ended at least so many seconds ago; return how many these were.
 
         `state` DEAD or SUCCEEDED removes only these; a job goes together with its retries, by the
-        state of the newest. A tombstone keeps late requests from bringing a job back, and goes
-        with a later purge, when it is a day old; put its id again only when no purge is running.
-        Costs 1 LIST per 1,000 jobs and outcomes, and 1 GET, 2 PUT and 2 GET per job removed.
+        state of the newest. Payloads and dead letters go at once, and listings show the job no
+        more. Its outcomes, and a tombstone that keeps late requests from bringing it back, go
+        with the first purge a day later; put its id again only when no purge is running. Costs
+        1 LIST per 1,000 jobs and outcomes, and 2 PUT and 2 GET per job removed.
         """
         check_delay(older_than, InvalidQueueError)
         return _purge.purge(self._open().calls, older_than, state)
