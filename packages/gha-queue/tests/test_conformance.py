@@ -479,7 +479,7 @@ def test_what_has_ended_is_purged_and_stays_away(jobs: Queue) -> None:
     assert jobs.purge() == 2
     for name in ended:
         with pytest.raises(JobPurgedError):
-            jobs.outcome(name)
+            jobs.history(name)
     assert [job.state for job in jobs.jobs()] == [State.READY]
 
 

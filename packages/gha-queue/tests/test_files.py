@@ -166,6 +166,13 @@ def test_a_file_in_the_place_of_the_directory_is_named(tmp_path: Path) -> None:
         Queue(path.as_uri()).create()
 
 
+def test_a_folder_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "probe").symlink_to(tmp_path / "nowhere")
+    queue = Queue(tmp_path.as_uri(), runtime=Runtime(sleep=lambda _: None))
+    with pytest.raises(StoreUnavailableError, match="comes and goes"):
+        queue.create()
+
+
 def test_a_directory_of_too_long_a_name_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreRefusedError, match="use a directory that can hold files"):
         Queue((tmp_path / ("x" * 300)).as_uri()).create()

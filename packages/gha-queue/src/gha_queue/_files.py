@@ -30,6 +30,7 @@ _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NO_PLACE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
 # After so many seconds a draft counts as left behind by a crash. Who still writes it, writes again.
 _ABANDONED = 3600.0
+_TRIES = 100
 
 
 class FileStore:
@@ -86,18 +87,18 @@ class FileStore:
     def list(self, prefix: str, after: str, limit: int) -> Page:
         def read() -> tuple[list[Entry], bool]:
             folder, mark, _ = prefix.rpartition("/")
-            start = self._root / folder
             paths = {  # a name that is overwritten meanwhile may come twice
                 key: path
-                for key, path in _files(os.fspath(start), folder + mark)
+                for key, path in _files(os.fspath(self._root / folder), folder + mark)
                 if key > after and key.startswith(prefix)
             }
-            keys = sorted(paths)
             entries: list[Entry] = []
-            for key in keys[:limit]:
+            for key in sorted(paths):
+                if len(entries) == limit:
+                    return entries, True
                 with contextlib.suppress(FileNotFoundError):
                     entries.append(Entry(key, Path(paths[key]).stat().st_mtime))
-            return entries, len(keys) > limit
+            return entries, False
 
         entries, more = self._request(read)
         return Page(tuple(entries), more, time.time())
@@ -123,7 +124,7 @@ class FileStore:
             self._tidy()
         path = self._path(key)
         draft = self._drafts / secrets.token_hex(16)
-        while True:
+        for _ in range(_TRIES):
             try:
                 with draft.open("xb") as file:
                     file.write(body)
@@ -134,6 +135,7 @@ class FileStore:
                     _make(path.parent)
             finally:
                 draft.unlink(missing_ok=True)
+        raise StoreFaultError(Fault.CONFLICT, f"the directory of {path} comes and goes")
 
     def _tidy(self) -> None:
         oldest = time.time() - _ABANDONED
