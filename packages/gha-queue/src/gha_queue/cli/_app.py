@@ -34,14 +34,22 @@ class _Commands(click.Group):
             return exit_for(error)
         except KeyboardInterrupt:
             return Exit.INTERRUPTED
-        except BrokenPipeError:
-            # Python flushes stdout once more when it ends, and would complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return Exit.PIPE_CLOSED
+        except OSError as error:
+            _drop_output()
+            if isinstance(error, BrokenPipeError):
+                return Exit.PIPE_CLOSED
+            say(f"this machine fails: {error}: make room on it, then run the command again")
+            return Exit.MACHINE
         return Exit.OK if code is None else code
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click has it
         return list(self.commands)  # as they are told below: from the first need to the rarest
+
+
+def _drop_output() -> None:
+    # Python flushes stdout once more when it ends, and would complain.
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=_Commands, epilog=_EXIT_CODES, context_settings={"max_content_width": 100})

@@ -21,6 +21,7 @@ class Exit(enum.IntEnum):
     USAGE = 2
     UNREACHABLE = 3
     UNUSABLE = 4
+    MACHINE = 5
     INTERRUPTED = 130
     PIPE_CLOSED = 141
     TERMINATED = 143
@@ -32,6 +33,7 @@ MEANINGS = {
     Exit.USAGE: "wrong usage: an option, a value, a URL",
     Exit.UNREACHABLE: "the store gives no usable answer: try again later",
     Exit.UNUSABLE: "the place cannot hold a queue: bucket missing, forbidden, unsafe",
+    Exit.MACHINE: "this machine fails: a full disk, no more processes",
     Exit.INTERRUPTED: "interrupted by Ctrl-C",
     Exit.PIPE_CLOSED: "whoever read the output went away",
     Exit.TERMINATED: "ended by SIGTERM",

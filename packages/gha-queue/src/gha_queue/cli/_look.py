@@ -191,7 +191,7 @@ def _tree(history: History) -> RenderableType:
     put.add(line(f"priority {job.priority}, attempts up to {job.max_attempts}"))
     if job.retry_of is not None:
         put.add(line(f"retry of {job.retry_of}", job_key(job.retry_of)))
-    put.add(line(f"payload {_json(job.payload)}"))
+    put.add(line("purged" if job.purged else f"payload {_json(job.payload)}"))
     for seen in history.attempts:
         attempt = Attempt(job.id, seen.number)
         if seen.outcome is None and seen.started is None:

@@ -92,9 +92,9 @@ def reap(url: str, *, as_json: bool) -> None:
 )
 @state_option((State.DEAD, State.SUCCEEDED), "Only these.  [default: both]")
 def purge(url: str, older_than: float, state: str | None, *, as_json: bool) -> None:
-    """Remove jobs that have ended, with payload and result; prints how many.
+    """Remove jobs that have ended; prints how many.
 
-    A purged id stays taken for a day.
+    Payloads go at once, ids and outcomes with a later purge, when they are a day old.
     """
     purged = Queue.attach(url).purge(older_than, state_from(state))
     print_word(str(purged), {"purged": purged}, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import random
@@ -9,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gha_queue._errors import LeaseLostError, RecordError, StoreUnavailableError
+from gha_queue._errors import LeaseLostError, QueueError, RecordError, StoreUnavailableError
 from gha_queue._queue import REAP_INTERVAL
 from gha_queue._records import Status
 from gha_queue._rules import idle_pause
@@ -132,11 +133,11 @@ class Worker:
         self._signals.wait(idle_pause(self._looks, random.random()))  # noqa: S311 - no secret
 
     def _run(self, claim: Claim) -> None:
-        self._journal.job(claim, "started")
         started = time.monotonic()
         outcome: Outcome | None = None
         why = ""
         try:
+            self._journal.job(claim, "started")
             with (
                 claim.keep_alive(self._guard.extend),
                 Child(self._assignment.command, claim.payload, self._environment(claim)) as child,
@@ -149,6 +150,10 @@ class Worker:
                 outcome, why = self._settle(claim, child, ending, code)
         except LeaseLostError:
             pass  # where the outcome was confirmed before, it stands
+        except OSError:  # it did not start, or nobody reads the journal: others may do better
+            with contextlib.suppress(QueueError):
+                claim.release()
+            raise
         seconds = time.monotonic() - started
         if outcome is not None:
             self._journal.job(claim, outcome.kind.value, seconds, why)
