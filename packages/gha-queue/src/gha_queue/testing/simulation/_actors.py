@@ -75,7 +75,7 @@ class Worker(Actor):
             if careful and self._leaves():
                 return
             if not self.serve():
-                self.rest(self.settings.heartbeat)
+                self.rest(self.settings.lease / 2)
 
     def serve(self) -> bool:
         """Claim a job and run it; whether there was one."""

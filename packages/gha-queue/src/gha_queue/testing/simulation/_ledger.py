@@ -121,20 +121,19 @@ class Ledger:
                 birth = _Birth(self._world.now, sent if isinstance(sent, ClaimCall) else None)
                 self._job(job_id).births.setdefault(number, birth)
             elif kind == "control":
-                self._closed |= json.loads(request.body)["status"] == Status.CLOSED.value
+                closed = json.loads(request.body)["status"] == Status.CLOSED.value
+                self._closed |= closed
+                self._left &= closed  # a late write may open the queue again
 
     def _deleted(self, key: str, kind: str, name: str) -> None:
         if kind == "claims":
             job_id, number = _attempt_of(key)
-            if len(self._job(job_id).endings) < number and not self._job(job_id).purged:
+            if len(self._job(job_id).endings) < number:
                 raise ViolationError(f"{key} was deleted though its attempt has no outcome")
-        elif kind == "outcomes":
-            if not self._job(_attempt_of(key)[0]).purged:
-                raise ViolationError(f"{key} was deleted")
         elif kind == "dead":
             if not (self._job(name).purged or self._job(name).retried):
                 raise ViolationError(f"{key} was deleted")
-        elif kind == "jobs":
+        elif kind in {"jobs", "outcomes"}:  # a purge removes them a day later
             raise ViolationError(f"{key} was deleted")
 
     def _job_written(self, request: Request, job_id: str) -> None:
@@ -158,8 +157,6 @@ class Ledger:
         key = request.key
         job_id, number = _attempt_of(key)
         job, ending = self._job(job_id), json.loads(request.body)
-        if job.purged:
-            return  # a late request, whose trace a purge of the tombstone removes
         if not request.if_absent:
             raise ViolationError(f"{key} was overwritten")
         if number != len(job.endings) + 1:
@@ -237,8 +234,6 @@ class Ledger:
     def told(self, outcome: Outcome, mark: str = "") -> None:
         """Check an outcome that a process was told; `mark` is part of what it wrote there."""
         job = self._job(outcome.job_id)
-        if job.purged:
-            return  # who was in the middle of it when it went is promised nothing
         stands = job.endings[outcome.attempt - 1]
         if (stands["kind"], stands["next"]) != (outcome.kind.value, outcome.next):
             raise ViolationError(f"{outcome} was told, but {stands} stands")
@@ -285,7 +280,7 @@ class Ledger:
         self._check_ended("at the end")
         marked = {key[len(DEAD) :] for key in bucket.below(DEAD)}
         for job_id, job in sorted(self._jobs.items()):
-            if job_id in marked and not job.died and not job.purged:
+            if job_id in marked and not job.died:
                 raise ViolationError(f"{DEAD}{job_id} stands for a job that did not die")
             # Of a put that nobody was told of, and its cancellation, both crashed half way,
             # nothing may be left to finish from.
@@ -294,7 +289,7 @@ class Ledger:
                 raise ViolationError(f"{DEAD}{job_id} is missing, though its job died")
             for number, ending in enumerate(job.endings, 1):
                 stored = bucket.objects.get(f"{OUTCOMES}{job_id}.{number}")
-                if not job.purged and (stored is None or json.loads(stored.body) != ending):
+                if stored is None or json.loads(stored.body) != ending:
                     raise ViolationError(f"{OUTCOMES}{job_id}.{number} has changed")
             if f"{JOBS}{job_id}" not in bucket.objects:
                 raise ViolationError(f"{JOBS}{job_id} is gone")

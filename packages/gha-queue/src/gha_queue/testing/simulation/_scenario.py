@@ -43,6 +43,7 @@ _IDS = ("a", "a", "ab", "ab", "abc", "abcd")
 _SLOWEST = (0.05, 0.2, 1.0)  # seconds of one way of a request
 _TIMEOUTS = (2.0, 5.0)
 _GRAINS = (1.0, 0.001)  # of LastModified
+_UNCREATED = 0.01  # the share of seeds that begin with creating the queue
 _RATES = (1.0, 1.0, 0.99, 1.01)  # of clocks
 
 
@@ -64,6 +65,7 @@ def _play(chance: random.Random, world: World) -> None:
         chance,
         lambda: chance.random() ** 2 * slowest,
         settings=SETTINGS,
+        created=chance.random() >= _UNCREATED,
         world=world,
         grain=chance.choice(_GRAINS),
         timeout=chance.choice(_TIMEOUTS),

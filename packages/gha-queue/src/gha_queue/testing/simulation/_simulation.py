@@ -24,6 +24,8 @@ URL = "s3://simulated"
 class Simulation:
     """A bucket that holds a new queue, and processes that use it by the real code.
 
+    Unless it is `created`, who first uses the queue creates it, which takes some 150 requests.
+
     `latency` gives the seconds that a request takes one way; it and everything else that is left
     to chance should draw from `random`, so that its seed repeats the run. `grain` is that of
     LastModified in seconds, `timeout` how long a client waits for an answer.
@@ -38,6 +40,7 @@ class Simulation:
         latency: Callable[[], float],
         *,
         settings: Settings | None = None,
+        created: bool = True,
         world: World | None = None,
         grain: float = 1.0,
         timeout: float = 5.0,
@@ -46,7 +49,8 @@ class Simulation:
     ) -> None:
         self.settings = settings or Settings()
         self.world = world or World()
-        self.bucket = Bucket(self.world, grain=grain, objects=_new_queue(self.settings))
+        objects = _new_queue(self.settings) if created else {}
+        self.bucket = Bucket(self.world, grain=grain, objects=objects)
         self._random = random
         self._network = Network(
             self.bucket, random, latency, timeout=timeout, faults=faults, watcher=watcher
