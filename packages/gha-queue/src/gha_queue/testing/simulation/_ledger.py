@@ -178,7 +178,9 @@ class Ledger:
         # While the call goes on, its answers are late or lost, or its process stands still.
         slow = call.open and self._world.now - birth.at > self._settings.lease
         if not (expired or slow):
-            why = "held it in good time" if hold else "was told that it had not claimed it"
+            why = "was told that it had not claimed it"
+            if hold or call.open:
+                why = "held it in good time" if hold else "was still to hear of its claim"
             raise ViolationError(f"{key}: lost, though {call.process.name} {why}")
 
     def _check_budget(self, key: str, job: _JobBook, ending: Fields) -> None:

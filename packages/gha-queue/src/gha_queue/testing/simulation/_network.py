@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
-from greenlet import getcurrent
+from greenlet import GreenletExit, getcurrent
 
 from gha_queue.testing.simulation._bucket import Answer, Operation, Request
 from gha_queue.testing.simulation._faults import FAILURES, REFUSALS, Fate
@@ -59,6 +59,8 @@ class Network:
 
     def send(self, process: Process, request: Request) -> Fields:
         """Send a request and wait for its answer; raises what botocore would."""
+        if process.world.over:
+            raise GreenletExit  # a crashed process unwinds: it asks in vain
         faults = self._faults
         fate, silence = faults.draw(process) if faults else (Fate.ANSWERED, 0.0)
         if fate is Fate.PAUSE_BEFORE:
