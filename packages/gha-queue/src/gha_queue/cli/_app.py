@@ -52,7 +52,11 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-@click.group(cls=_Commands, epilog=_EXIT_CODES, context_settings={"max_content_width": 100})
+@click.group(
+    cls=_Commands,
+    epilog=_EXIT_CODES,
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="gha-queue")
 def app() -> None:
     """A job queue in an S3 bucket, or in a directory.

@@ -22,6 +22,7 @@ class Exit(enum.IntEnum):
     UNREACHABLE = 3
     UNUSABLE = 4
     MACHINE = 5
+    HUNG_UP = 129
     INTERRUPTED = 130
     PIPE_CLOSED = 141
     TERMINATED = 143
@@ -34,6 +35,7 @@ MEANINGS = {
     Exit.UNREACHABLE: "the store gives no usable answer: try again later",
     Exit.UNUSABLE: "the place cannot hold a queue: bucket missing, forbidden, unsafe",
     Exit.MACHINE: "this machine fails: a full disk, no more processes",
+    Exit.HUNG_UP: "the terminal of a worker went away",
     Exit.INTERRUPTED: "interrupted by Ctrl-C",
     Exit.PIPE_CLOSED: "whoever read the output went away",
     Exit.TERMINATED: "ended by SIGTERM",

@@ -33,7 +33,10 @@ class Signals:
         os.set_blocking(self._writer, False)
         self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._handlers = {
-            number: signal.signal(number, self._note) for number in (*_LEAVE, signal.SIGCHLD)
+            number: signal.signal(number, self._note)
+            for number in (*_LEAVE, signal.SIGCHLD)
+            # Whoever started this by nohup wants it to outlive the terminal.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
         }
         return self
 
