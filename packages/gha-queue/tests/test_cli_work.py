@@ -249,6 +249,26 @@ def test_a_signal_gives_the_job_back_and_ends_the_worker(
     assert (released.kind, released.used) == (OutcomeKind.RELEASED, 0)
 
 
+def test_ctrl_c_reaches_the_worker_and_not_the_command(
+    queue: Queue, tmp_path: Path, pids: Callable[[], list[int]]
+) -> None:
+    queue.put(1, id="a")
+    spawn = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
+    script = "trap 'touch \"$0.interrupted\"' INT; " + PATIENT
+    worker = [sys.executable, "-m", "gha_queue", "work", "-q", queue.url]
+    with subprocess.Popen(
+        [sys.executable, "-c", spawn, *worker, "--", "sh", "-c", script, f"{tmp_path}/pids"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as terminal:
+        started = pids()
+        said, _ = terminal.communicate(b"\x03", timeout=30)
+    assert terminal.returncode == 130
+    assert said.endswith(b"leaves: SIGINT\r\n")
+    assert not any(map(alive, started))
+    assert not (tmp_path / "pids.interrupted").exists()
+
+
 def test_a_worker_under_nohup_outlives_its_terminal(queue: Queue, start: Start) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # processes inherit it
     try:
@@ -398,8 +418,44 @@ def test_a_worker_whose_journal_nobody_reads_gives_its_job_back(queue: Queue, st
     assert outcome_of_attempt(queue, "a", 1).kind is OutcomeKind.RELEASED
 
 
+def test_a_result_waits_for_a_store_that_is_away(
+    server: S3Server,
+    proxy: FaultProxy,
+    start: Start,
+    tmp_path: Path,
+    pids: Callable[[], list[int]],
+) -> None:
+    url = f"s3://jobs/settling-{os.getpid()}"
+    environment = {**server.environment, "AWS_ENDPOINT_URL_S3": proxy.endpoint}
+    put("a", url, environment)
+    script = (
+        'echo $$ > "$0.new"; mv "$0.new" "$0"; until [ -e "$0.go" ]; do sleep 0.1; done; echo 7'
+    )
+    arguments = ("--max-jobs", "1", "--json", "--", "sh", "-c", script, f"{tmp_path}/pids")
+    worker = start(*arguments, url=url, environment=environment)
+    pids()
+    proxy.plan = lambda _: Answer(503, "SlowDown")
+    (tmp_path / "pids.go").touch()
+    assert worker.stdout is not None
+    events = [json.loads(worker.stdout.readline())["event"] for _ in range(2)]
+    proxy.plan = lambda _: None
+    rest, _ = worker.communicate(timeout=60)
+    events += [json.loads(line)["event"] for line in rest.splitlines()]
+    assert events == ["started", "goes on without the store", "goes on", "succeeded", "leaves"]
+
+
+def put(job_id: str, url: str, environment: dict[str, str]) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "gha_queue", "put", "1", "--id", job_id, "-q", url],
+        env={**os.environ, **environment},
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+
+
 def test_a_store_that_is_away_is_told_once_and_outlasted(
-    server: S3Server, proxy: FaultProxy, start: Start, eventually: Eventually
+    server: S3Server, proxy: FaultProxy, start: Start
 ) -> None:
     url = f"s3://jobs/outage-{os.getpid()}"
     away, asked = threading.Event(), threading.Event()
@@ -412,13 +468,7 @@ def test_a_store_that_is_away_is_told_once_and_outlasted(
 
     proxy.plan = plan
     environment = {**server.environment, "AWS_ENDPOINT_URL_S3": proxy.endpoint}
-    subprocess.run(
-        [sys.executable, "-m", "gha_queue", "put", "1", "--id", "a", "-q", url],
-        env={**os.environ, **environment},
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
+    put("a", url, environment)
     worker = start("--max-jobs", "2", "--json", "--", "cat", url=url, environment=environment)
     assert worker.stdout is not None
     events = [json.loads(worker.stdout.readline())["event"] for _ in range(2)]
@@ -427,13 +477,7 @@ def test_a_store_that_is_away_is_told_once_and_outlasted(
     assert asked.is_set()
     away.clear()
     events.append(json.loads(worker.stdout.readline())["event"])
-    subprocess.run(
-        [sys.executable, "-m", "gha_queue", "put", "1", "--id", "b", "-q", url],
-        env={**os.environ, **server.environment},
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
+    put("b", url, server.environment)
     rest, _ = worker.communicate(timeout=60)
     events += [json.loads(line)["event"] for line in rest.splitlines()]
     assert events == [

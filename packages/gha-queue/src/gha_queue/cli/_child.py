@@ -32,7 +32,7 @@ _LAST_CHUNKS = 16
 class Child:
     """A command in a session of its own, so that the terminal's signals do not reach it.
 
-    `payload` goes to its stdin as JSON; what it writes to stderr is passed on to ours. Use it in
+    `payload` goes to its stdin as a line of JSON; what it writes to stderr is passed on to ours. Use it in
     a `with` block, which leaves nothing of its process group behind.
     """
 
@@ -42,7 +42,7 @@ class Child:
         self._stdout = bytearray()
         self._stderr = bytearray()
         with tempfile.TemporaryFile() as stdin:  # a pipe would block where nobody reads it
-            stdin.write(json.dumps(payload).encode())
+            stdin.write(json.dumps(payload).encode() + b"\n")
             stdin.seek(0)
             self._process = subprocess.Popen(
                 command,
