@@ -175,6 +175,8 @@ def test_put_reads_one_payload_or_many_from_stdin(run: Run, url: str) -> None:
         (["work", "--", "no-such-command"], "", "there is no command 'no-such-command'"),
         (["work", "--name", "a b", "--", "cat"], "", "is no worker name"),
         (["work"], "", "Missing argument"),
+        (["work", "--snooze", "99999d", "--", "cat"], "", "give a number of seconds from 0"),
+        (["watch", "--interval", "0"], "", "use 0.1 or more"),
         (["frobnicate"], "", "No such command"),
     ],
 )
@@ -441,6 +443,10 @@ def test_help_needs_no_client_and_no_terminal_library() -> None:
     assert done.stderr == "[]\n"
     for code, meaning in MEANINGS.items():
         assert f"{code.value:>3}  {meaning}" in done.stdout
+
+
+def test_help_keeps_its_lists_in_lines(run: Run) -> None:
+    assert "\n  exit code 75  too early: the job sleeps" in run("work", "--help").stdout
 
 
 def test_every_command_has_the_options_that_all_have() -> None:

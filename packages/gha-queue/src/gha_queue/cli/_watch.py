@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from gha_queue._views import Stats
 
 
+SHORTEST = 0.1
+
+
 @dataclass(frozen=True)
 class Frame:
     """What a watch sees at one moment. `requests` and `dollars` are those of the watch itself."""
@@ -57,6 +60,8 @@ def watch(url: str, interval: float, *, until_drained: bool, as_json: bool) -> N
     A live view on a terminal, which stays when it ends; elsewhere a line for each change. A look
     costs the LISTs of `stats` and 1 GET, so ask large queues rarely. Ends with Ctrl-C.
     """
+    if interval < SHORTEST:
+        raise click.UsageError(f"--interval {interval:g} is too short: use {SHORTEST:g} or more")
     queue, pacer = Queue.attach(url), Pacer()
     with _view(url, as_json=as_json) as view:
         first = True

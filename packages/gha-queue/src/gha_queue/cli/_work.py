@@ -9,8 +9,10 @@ import socket
 
 import click
 
+from gha_queue._errors import InvalidResultError
 from gha_queue._keys import check_worker
 from gha_queue._queue import Queue
+from gha_queue._records import check_delay
 from gha_queue.cli._exits import Exit
 from gha_queue.cli._formats import duration
 from gha_queue.cli._options import queue_and_json
@@ -46,12 +48,12 @@ def work(
     no_retry: bool,
     as_json: bool,
 ) -> Exit:
-    r"""Run CMD once per job, with the payload as JSON on its stdin.
+    """Run CMD once per job, with the payload as a line of JSON on its stdin.
 
     \b
-    exit code 0       the job succeeded; its result is stdout, as JSON or else as text
-    exit code 75      too early: the job sleeps for --snooze, which uses no attempt
-    any other         the attempt failed; its error holds the code and the end of stderr
+    exit code 0   the job succeeded; its result is stdout, as JSON or else text
+    exit code 75  too early: the job sleeps for --snooze, at no cost
+    any other     the attempt failed; its error has the code and the end of stderr
 
     A JSON stdout may have 256 KiB, text is cut to 40 KiB. CMD finds GHA_QUEUE_URL,
     GHA_QUEUE_JOB_ID, GHA_QUEUE_ATTEMPT and GHA_QUEUE_WORKER in its environment. When it ends, what
@@ -61,9 +63,11 @@ def work(
     On SIGINT or SIGTERM the worker gives its job back, which uses no attempt, and leaves. It also
     leaves when the queue is closed and drained. Its exit code tells of itself, not of its jobs.
     With --json each event is a JSON line on stdout, else a sentence on stderr.
-    """
+    """  # noqa: D301 - click keeps the lines of a paragraph that begins with a backspace
     if shutil.which(command[0]) is None:
         raise click.UsageError(f"there is no command {command[0]!r}: give its path, or install it")
+    check_delay(snooze, InvalidResultError)
+
     from gha_queue.cli._guard import Guard
     from gha_queue.cli._journal import Journal
     from gha_queue.cli._pulse import Pulse
