@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from gha_queue._errors import EndpointUnreachableError, StoreUnavailableError
@@ -14,7 +15,7 @@ from gha_queue._requests import Requests
 from gha_queue._store import Created, Done, Fault, Found, Page, StoreFaultError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gha_queue._runtime import Runtime
     from gha_queue._store import Entry, Store
@@ -135,18 +136,20 @@ class Calls:
     def read(self, key: str) -> Found:
         return self._retry("get_object", lambda: self._store.read(key))
 
-    def read_together(self, keys: Sequence[str], delete: Iterable[str] = ()) -> list[bytes | None]:
-        """Read records and delete others at the same time; what cannot be deleted stays."""
+    def read_together(self, keys: Sequence[str], *, delete: str) -> list[bytes | None]:
+        """Read records and try to delete another, all at the same time."""
 
-        def remove(key: str) -> None:
-            with contextlib.suppress(StoreUnavailableError):
-                self.delete(key)
+        def read(key: str) -> bytes | None:
+            return self.read(key).body
 
-        requests: list[Callable[[], bytes | None]] = [
-            *(lambda key=key: self.read(key).body for key in keys),
-            *(lambda key=key: remove(key) for key in delete),
-        ]
-        return self.runtime.together(requests, WIDTH)[: len(keys)]
+        requests: list[Callable[[], bytes | None]] = [partial(read, key) for key in keys]
+        requests.append(lambda: self.try_delete(delete))
+        return self.runtime.together(requests, len(requests))[: len(keys)]
+
+    def try_delete(self, key: str) -> None:
+        """Delete what does little harm if it stays."""
+        with contextlib.suppress(StoreUnavailableError):
+            self.delete(key)
 
     def page(self, prefix: str, after: str = "", limit: int = PAGE) -> Page:
         return self._retry("list_objects_v2", lambda: self._store.list(prefix, after, limit))

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # Seconds until the head of the listing is looked at again: so long may an urgent job be overlooked.
 KEEP = 15.0
+# A page on which a taken marker was met was too old, so the next is used for a part of that time
+# only; each page that shows none may be used longer than the last.
+SHORTEN, LENGTHEN, SHORTEST = 0.7, 1.5, 0.5
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,15 @@ class Ready:
         self._lock = threading.Lock()
         self._groups: list[deque[Marker]] = []
         self._resume: str | None = None
-        self._looked = float("-inf")
+        self._head_seen = self._listed = float("-inf")
+        self._fresh = KEEP
 
     def drop_page(self) -> None:
-        """Make the next look list again."""
+        """Say that a marker was taken already: the next look lists again."""
         with self._lock:
+            age = self._calls.runtime.monotonic() - self._listed
+            # The listing that follows lengthens it again.
+            self._fresh = max(SHORTEST, SHORTEN * min(self._fresh, age) / LENGTHEN)
             self._groups = []
 
     def next(
@@ -80,13 +87,16 @@ class Ready:
     ) -> Marker | None:
         """Return a due marker that `accept` takes and whose key is not in `tried`, else None."""
         with self._lock:
-            if self._calls.runtime.monotonic() - self._looked > KEEP:
+            now = self._calls.runtime.monotonic()
+            if now - self._head_seen > KEEP:
                 self._groups, self._resume = [], None
+            if now - self._listed > self._fresh:
+                self._groups = []
             marker = self._take(accept, tried)
             if marker is None and self._resume is not None:
                 marker = self._search(self._resume, accept, tried)
             if marker is None:
-                self._looked = self._calls.runtime.monotonic()
+                self._head_seen = self._calls.runtime.monotonic()
                 marker = self._search("", accept, tried)
             return marker
 
@@ -96,6 +106,8 @@ class Ready:
         resume: str | None = after
         while resume is not None:
             page = self._calls.page(_keys.READY, resume)
+            self._listed = self._calls.runtime.monotonic()
+            self._fresh = min(KEEP, self._fresh * LENGTHEN)
             now = self._calls.meter.now
             selection = select((entry.key for entry in page.entries), now, more=page.more)
             self._groups = [self._spread(group) for group in selection.due]
