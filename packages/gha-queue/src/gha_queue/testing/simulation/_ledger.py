@@ -97,7 +97,7 @@ class Ledger:
         self._jobs: dict[str, _JobBook] = {}
         self._calls: dict[Process, ClaimCall] = {}
         self._cancelling: set[str] = set()
-        self._closed = False
+        self._closed = self._ever_closed = False
         self._left = False
 
     # What takes effect in the bucket.
@@ -121,9 +121,9 @@ class Ledger:
                 birth = _Birth(self._world.now, sent if isinstance(sent, ClaimCall) else None)
                 self._job(job_id).births.setdefault(number, birth)
             elif kind == "control":
-                closed = json.loads(request.body)["status"] == Status.CLOSED.value
-                self._closed |= closed
-                self._left &= closed  # a late write may open the queue again
+                self._closed = json.loads(request.body)["status"] == Status.CLOSED.value
+                self._ever_closed |= self._closed
+                self._left &= self._closed  # a late write may open the queue again
 
     def _deleted(self, key: str, kind: str, name: str) -> None:
         if kind == "claims":
@@ -199,7 +199,7 @@ class Ledger:
         elif kind is OutcomeKind.RELEASED:
             raise ViolationError(f"{key}: a release ended the job")
         elif kind is OutcomeKind.CANCELLED:
-            if not self._closed and _first_of(job.record["id"]) not in self._cancelling:
+            if not self._ever_closed and _first_of(job.record["id"]) not in self._cancelling:
                 raise ViolationError(f"{key}: cancelled, and nobody asked for it")
         elif kind is not OutcomeKind.SUCCEEDED and spent < budget and not _is_fatal(ending):
             raise ViolationError(f"{key}: the job died after {spent} of {budget} attempts")
@@ -269,7 +269,7 @@ class Ledger:
 
     def left(self) -> None:
         """Check that a worker that left a closed queue because all was done, was right."""
-        self._left = True
+        self._left = self._closed
         self._check_ended("when a worker left because all was done")
 
     # The end.
