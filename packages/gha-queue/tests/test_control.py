@@ -17,6 +17,7 @@ from gha_queue.testing import ShiftDate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gha_queue import S3Client
     from gha_queue.testing import FaultProxy, ProxiedRequest
     from gha_queue.testing._proxy import Fault
 
@@ -50,6 +51,16 @@ def test_a_put_that_races_a_close_is_cancelled(
         remote.put("x", id="a")
     assert queue.wait("a", timeout=20).kind is OutcomeKind.CANCELLED
     assert queue.drained()
+
+
+def test_a_close_outlives_an_earlier_write_that_lands_late(queue: Queue, client: S3Client) -> None:
+    key = f"{queue.url.removeprefix('s3://jobs/')}/control"
+    queue.pause()
+    late = client.get_object(Bucket="jobs", Key=key)["Body"].read()
+    queue.close(cancel=True)
+    client.put_object(Bucket="jobs", Key=key, Body=late)
+    queue.renew()
+    assert (queue.state().status, queue.state().cancel) == (Status.CLOSED, True)
 
 
 def test_a_put_before_the_close_still_runs(queue: Queue) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gha_queue import _keys
-from gha_queue._records import Control, control_fields, control_from
+from gha_queue._records import Control, Status, control_fields, control_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,13 +20,34 @@ def read_control(calls: Calls) -> Control:
     return Control() if found.body is None else control_from(_keys.CONTROL, found.body, found.age)
 
 
-def rewrite_control(calls: Calls, change: Callable[[Control], Control]) -> None:
-    """Write what `change` makes of the record, which also restarts its age."""
-    calls.write(_keys.CONTROL, control_fields(change(read_control(calls))))
+def create_control(calls: Calls, keepalive: float | None = None) -> bool:
+    """Write the first record; False if there was one already."""
+    return calls.create(_keys.CONTROL, control_fields(Control(keepalive=keepalive))).won
 
 
-def ensure_control(calls: Calls, keepalive: float | None) -> None:
-    """Make sure that the record is there and promises this keepalive."""
-    creation = calls.create(_keys.CONTROL, control_fields(Control(keepalive=keepalive)))
-    if not creation.won and read_control(calls).keepalive != keepalive:
-        rewrite_control(calls, lambda control: replace(control, keepalive=keepalive))
+class Steering:
+    """The owner's changes to the record, one at a time.
+
+    A write whose answer never came may still land, after a later one and in its place. So what
+    was closed here is closed again by every later write, such as `renew`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._closed: Control | None = None
+
+    def ensure(self, calls: Calls, keepalive: float | None) -> None:
+        """Make sure that the record is there and promises this keepalive."""
+        if not create_control(calls, keepalive) and read_control(calls).keepalive != keepalive:
+            self.rewrite(calls, lambda control: replace(control, keepalive=keepalive))
+
+    def rewrite(self, calls: Calls, change: Callable[[Control], Control]) -> None:
+        """Write what `change` makes of the record, which also restarts its age."""
+        with self._lock:
+            control = change(read_control(calls))
+            if self._closed is not None:
+                cancel = control.cancel or self._closed.cancel
+                control = replace(control, status=Status.CLOSED, cancel=cancel)
+            if control.status is Status.CLOSED:
+                self._closed = control
+            calls.write(_keys.CONTROL, control_fields(control))

@@ -205,7 +205,9 @@ class QueueNotFoundError(QueueError, LookupError):
     """There is no queue at this URL."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(f"there is no queue at {url}: its owner must create it first")
+        super().__init__(
+            f"there is no queue at {url}: its owner must create it first, as `gha-queue put` does"
+        )
         self.url = url
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gha_queue import _keys
-from gha_queue._control import ensure_control
+from gha_queue._control import create_control
 from gha_queue._errors import SettingsMismatchError, UnsafeStoreError
 from gha_queue._probe import SAFE, examine
 from gha_queue._records import Settings, settings_fields, settings_from
@@ -28,7 +28,7 @@ def found_queue(calls: Calls, settings: Settings) -> None:
     standing = find_queue(calls)
     if standing is None:
         verdict = examine(calls)
-        ensure_control(calls, None)
+        create_control(calls)
         creation = calls.create(_keys.QUEUE, settings_fields(settings, verdict))
         standing = _read_settings(calls, creation.standing)
     if standing != settings:

@@ -20,7 +20,7 @@ from gha_queue import (
 )
 from gha_queue._calls import Calls, Meter, Patience
 from gha_queue._claiming import Claiming
-from gha_queue._control import ensure_control, read_control, rewrite_control
+from gha_queue._control import Steering, read_control
 from gha_queue._errors import (
     InvalidQueueError,
     JobNotDeadError,
@@ -100,7 +100,7 @@ class Queue:
         self._runtime = runtime or Runtime()
         self._meter = Meter(self._runtime)
         self._lock = threading.Lock()
-        self._control_lock = threading.Lock()
+        self._steering = Steering()
         self._first_calls: Calls | None = None
         self._opened: _Opened | None = None
 
@@ -145,8 +145,7 @@ class Queue:
             raise InvalidQueueError(f"keepalive={keepalive!r}: give a positive number of seconds")
         self._calls().impatient().page(_keys.JOBS, limit=1)
         opened = self._open()
-        with self._control_lock:
-            ensure_control(opened.calls, keepalive)
+        self._steering.ensure(opened.calls, keepalive)
 
     def put(
         self,
@@ -284,7 +283,11 @@ class Queue:
         return _endings.reap(opened.calls, opened.settings)
 
     def close(self, cancel: bool = False) -> None:
-        """Take no more jobs. Workers leave when the rest is done, with `cancel` at once."""
+        """Take no more jobs. Workers leave when the rest is done, with `cancel` at once.
+
+        For good, but for one thing: a `pause` or `renew` before it whose answer never came may
+        land later and open the queue again, until this object's next `close` or `renew`.
+        """
         self._steer(
             lambda control: replace(control, status=Status.CLOSED, cancel=control.cancel or cancel)
         )
@@ -329,9 +332,9 @@ class Queue:
         return _introspection.list_dead(self._open().calls)
 
     def history(self, id: str) -> History:  # noqa: A002
-        """Return the life of one job. 1 GET per attempt and retry, and 3 more.
+        """Return the life of one job, of a purged one too as long as its outcomes stand.
 
-        Raises JobNotFoundError, JobPurgedError.
+        1 GET per attempt and retry, and 3 more. Raises JobNotFoundError.
         """
         return _introspection.read_history(self._open().calls, id)
 
@@ -356,9 +359,7 @@ class Queue:
         return _workers.find_worker(self._open().calls, name)
 
     def _steer(self, change: Callable[[Control], Control]) -> None:
-        calls = self._open().calls
-        with self._control_lock:
-            rewrite_control(calls, change)
+        self._steering.rewrite(self._open().calls, change)
 
     def _calls(self) -> Calls:
         with self._lock:
