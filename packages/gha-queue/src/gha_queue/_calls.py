@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T", Created, Done, Found, Page)
 
 PAGE = 1000
-WIDTH = 32  # requests at the same time; as many connections does a client of ours keep
 
 
 @dataclass(frozen=True)
@@ -97,27 +96,34 @@ class Calls:
         """Return the same calls with few tries, for a first look at an unknown place."""
         return Calls(self._store, self.runtime, self.meter, Patience(tries=3))
 
-    def create(self, key: str, fields: Fields, token: str | None = None) -> Creation:
+    def create(
+        self,
+        key: str,
+        fields: Fields,
+        token: str | None = None,
+        if_refused: Callable[[], object] | None = None,
+    ) -> Creation:
         """Create a record if its key is absent, and know for certain who did.
 
         An answer may be lost, or a request be delivered twice, and then "it exists" may mean our
         own write: the record carries a token that only this create knows. After every answer
         but a plain success the standing record is read and compared. While it is absent the
-        *same* body is sent again, since the first may still land.
+        *same* body is sent again, since the first may still land. `if_refused` is done once, at
+        the same time as the first look at a record that made the store refuse.
         """
         token = token or self.runtime.token()
         body = dump({**fields, "token": token})
         faults: list[StoreFaultError] = []
         for _ in self._rounds():
+            alongside = None
             try:
-                won = self._send("put_object", lambda: self._store.create(key, body)).won
+                if self._send("put_object", lambda: self._store.create(key, body)).won:
+                    return Creation(won=True, standing=body)
+                alongside, if_refused = if_refused, None
             except StoreFaultError as fault:
                 faults.append(fault)
-                won = False
-            if won:
-                return Creation(won=True, standing=body)
             try:
-                standing = self._send("get_object", lambda: self._store.read(key)).body
+                standing = self._look(key, alongside)
             except StoreFaultError as fault:
                 faults.append(fault)
                 continue
@@ -126,6 +132,16 @@ class Calls:
             if not faults:  # it existed and was removed between the two requests
                 faults.append(StoreFaultError(Fault.CONFLICT, "the key comes and goes"))
         raise self._give_up(faults)
+
+    def _look(self, key: str, alongside: Callable[[], object] | None) -> bytes | None:
+        def read() -> bytes | None:
+            return self._send("get_object", lambda: self._store.read(key)).body
+
+        if alongside is None:
+            return read()
+        found: list[bytes | None] = []
+        self.runtime.together((lambda: found.append(read()), alongside), 2)
+        return found[0]
 
     def write(self, key: str, fields: Fields) -> Done:
         return self.write_raw(key, dump(fields))

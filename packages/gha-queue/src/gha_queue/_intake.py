@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gha_queue import _endings, _keys
-from gha_queue._calls import WIDTH
 from gha_queue._control import read_control
 from gha_queue._errors import InvalidJobError, PutManyError, QueueClosedError, QueueError
 from gha_queue._records import Job, Json, Status, check_delay, check_json, job_fields, job_from
 from gha_queue._rules import due_after
+from gha_queue._store import WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

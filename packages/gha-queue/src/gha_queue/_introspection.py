@@ -6,10 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from gha_queue import _endings, _keys
-from gha_queue._calls import WIDTH
 from gha_queue._errors import JobNotFoundError, RecordError
 from gha_queue._keys import Attempt
 from gha_queue._records import OutcomeKind, claim_from, dead_from
+from gha_queue._store import WIDTH
 from gha_queue._views import AttemptSeen, DeadLetter, History, JobSeen, State, Stats
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
@@ -11,7 +12,7 @@ from urllib.parse import unquote
 from gha_queue._errors import InvalidQueueError
 from gha_queue._files import FileStore
 from gha_queue._memory import memory_store
-from gha_queue._s3 import S3Client, S3Store, s3_client
+from gha_queue._s3 import S3Client, S3Session, S3Store
 
 if TYPE_CHECKING:
     from gha_queue._store import Store
@@ -50,8 +51,12 @@ class _Bucket:
     prefix: str
     client: S3Client | None
 
+    @cached_property
+    def _session(self) -> S3Session:
+        return S3Session()
+
     def open(self, connect: float = 5.0, read: float = 15.0) -> Store:
-        client = self.client or s3_client(connect=connect, read=read)
+        client = self.client or self._session.client(connect=connect, read=read)
         return S3Store(client, self.bucket, self.prefix)
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gha_queue import _endings, _keys
-from gha_queue._calls import WIDTH
 from gha_queue._errors import InvalidQueueError, RecordError
 from gha_queue._keys import Attempt
 from gha_queue._records import Job, OutcomeKind, job_fields
+from gha_queue._store import WIDTH
 from gha_queue._views import State
 
 if TYPE_CHECKING:

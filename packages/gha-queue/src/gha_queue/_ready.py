@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 KEEP = 15.0
 # A page on which a taken marker was met was too old, so the next is used for a part of that time
 # only; each page that shows none may be used longer than the last.
-SHORTEN, LENGTHEN, SHORTEST = 0.7, 1.5, 0.5
+SHORTEN, LENGTHEN, SHORTEST = 0.8, 1.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Ready:
     """Hands out due markers, best priority first, each at most once per listing.
 
     Workers that listed the same page start at different places of it. One that finds a marker
-    taken has met the trail of another: it drops its page, for the next one if there is one. So
-    workers spread over a long queue and seldom meet, at the price of order within a priority.
+    taken has met the trail of another and turns the page, if there is a next one. So workers
+    spread over a long queue and seldom meet, at the price of order within a priority.
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -73,14 +73,7 @@ class Ready:
         self._resume: str | None = None
         self._head_seen = self._listed = float("-inf")
         self._fresh = KEEP
-
-    def drop_page(self) -> None:
-        """Say that a marker was taken already: the next look lists again."""
-        with self._lock:
-            age = self._calls.runtime.monotonic() - self._listed
-            # The listing that follows lengthens it again.
-            self._fresh = max(SHORTEST, SHORTEN * min(self._fresh, age) / LENGTHEN)
-            self._groups = []
+        self._head_is_new = False
 
     def next(
         self, accept: Callable[[str], bool] | None = None, tried: Collection[str] = ()
@@ -92,30 +85,41 @@ class Ready:
                 self._groups, self._resume = [], None
             if now - self._listed > self._fresh:
                 self._groups = []
-            marker = self._take(accept, tried)
-            if marker is None and self._resume is not None:
-                marker = self._search(self._resume, accept, tried)
-            if marker is None:
-                self._head_seen = self._calls.runtime.monotonic()
-                marker = self._search("", accept, tried)
+            marker = self._take_here_or_after(accept, tried)
+            if marker is None and not self._head_is_new:
+                self._list("")
+                marker = self._take_here_or_after(accept, tried)
+            self._head_is_new = False
             return marker
 
-    def _search(
-        self, after: str, accept: Callable[[str], bool] | None, tried: Collection[str]
+    def turn_page(self) -> None:
+        """Say that a marker was taken already, and list again."""
+        with self._lock:
+            age = self._calls.runtime.monotonic() - self._listed
+            # The listing lengthens it again.
+            self._fresh = max(SHORTEST, SHORTEN * min(self._fresh, age) / LENGTHEN)
+            self._list(self._resume or "")
+
+    def _take_here_or_after(
+        self, accept: Callable[[str], bool] | None, tried: Collection[str]
     ) -> Marker | None:
-        resume: str | None = after
-        while resume is not None:
-            page = self._calls.page(_keys.READY, resume)
-            self._listed = self._calls.runtime.monotonic()
-            self._fresh = min(KEEP, self._fresh * LENGTHEN)
-            now = self._calls.meter.now
-            selection = select((entry.key for entry in page.entries), now, more=page.more)
-            self._groups = [self._spread(group) for group in selection.due]
-            self._resume = resume = selection.resume
+        marker = self._take(accept, tried)
+        while marker is None and self._resume is not None:
+            self._list(self._resume)
             marker = self._take(accept, tried)
-            if marker is not None:
-                return marker
-        return None
+        return marker
+
+    def _list(self, after: str) -> None:
+        page = self._calls.page(_keys.READY, after)
+        now = self._calls.meter.now
+        selection = select((entry.key for entry in page.entries), now, more=page.more)
+        self._groups = [self._spread(group) for group in selection.due]
+        self._resume = selection.resume
+        self._listed = self._calls.runtime.monotonic()
+        self._fresh = min(KEEP, self._fresh * LENGTHEN)
+        self._head_is_new = not after
+        if self._head_is_new:
+            self._head_seen = self._listed
 
     def _spread(self, group: tuple[Marker, ...]) -> deque[Marker]:
         markers = deque(group)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,7 +15,7 @@ from gha_queue._errors import (
     UnsupportedStoreError,
     WrongRegionError,
 )
-from gha_queue._store import Created, Done, Entry, Fault, Found, Page, StoreFaultError
+from gha_queue._store import WIDTH, Created, Done, Entry, Fault, Found, Page, StoreFaultError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,44 @@ class S3Client(Protocol):
     def delete_object(self, **kwargs: Json) -> Fields: ...
 
 
+class S3Session:
+    """Makes clients from one reading of the environment and of boto3's models, some 15 MB.
+
+    A session of our own, because boto3's default session is not safe to share by threads; nor is
+    this one, but its clients are.
+    """
+
+    def __init__(self) -> None:
+        import boto3
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            self._session = boto3.session.Session()
+        except BotoCoreError as error:
+            raise _no_client(error) from error
+
+    def client(
+        self, endpoint: str | None = None, connect: float = 5.0, read: float = 15.0
+    ) -> S3Client:
+        """Return a client as `s3_client` does."""
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
+        config = Config(
+            connect_timeout=connect,
+            read_timeout=read,
+            retries={"total_max_attempts": 1},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            max_pool_connections=WIDTH,
+        )
+        try:
+            client: S3Client = self._session.client("s3", endpoint_url=endpoint, config=config)
+        except (BotoCoreError, ValueError) as error:
+            raise _no_client(error) from error
+        return client
+
+
 def s3_client(endpoint: str | None = None, connect: float = 5.0, read: float = 15.0) -> S3Client:
     """Return a boto3 client that never sends a request twice by itself, as a queue needs it.
 
@@ -65,27 +104,13 @@ def s3_client(endpoint: str | None = None, connect: float = 5.0, read: float = 1
     boto3's own retries would report our own win as a failed condition, and its default checksums
     are refused by several stores: https://github.com/boto/boto3/issues/4392
     """
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
+    return S3Session().client(endpoint, connect, read)
 
-    config = Config(
-        connect_timeout=connect,
-        read_timeout=read,
-        retries={"total_max_attempts": 1},
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        max_pool_connections=32,
+
+def _no_client(error: Exception) -> InvalidQueueError:
+    return InvalidQueueError(
+        f"no S3 client can be made from this environment ({error}): correct the AWS_ variables"
     )
-    # A session of its own, because boto3's default session is not safe to share by threads.
-    try:
-        session = boto3.session.Session()
-        client: S3Client = session.client("s3", endpoint_url=endpoint, config=config)
-    except (BotoCoreError, ValueError) as error:
-        raise InvalidQueueError(
-            f"no S3 client can be made from this environment ({error}): correct the AWS_ variables"
-        ) from error
-    return client
 
 
 class S3Store:
@@ -194,11 +219,16 @@ class S3Store:
 
     def _date(self, answer: Fields) -> float:
         try:
-            return parsedate_to_datetime(_headers(answer)["date"]).timestamp()
+            return _seconds(_headers(answer)["date"])
         except (KeyError, TypeError, ValueError):
             raise StoreRefusedError(
                 self.place, "its answers carry no Date, by which leases are judged"
             ) from None
+
+
+@lru_cache(maxsize=16)  # many answers of one second
+def _seconds(date: str) -> float:
+    return parsedate_to_datetime(date).timestamp()
 
 
 def _headers(answer: Fields) -> dict[str, str]:

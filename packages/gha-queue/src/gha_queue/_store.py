@@ -9,6 +9,8 @@ import enum
 from dataclasses import dataclass
 from typing import Protocol
 
+WIDTH = 32  # requests that a queue sends at the same time, and connections that a client keeps
+
 
 class Fault(enum.Enum):
     """Why a request brought no usable answer."""
