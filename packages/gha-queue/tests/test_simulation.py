@@ -47,9 +47,13 @@ def only_the_winner_wraps_up(monkeypatch: pytest.MonkeyPatch) -> None:
     create, wrap_up = _calls.Calls.create, _endings.wrap_up
 
     def noted(
-        self: _calls.Calls, key: str, fields: dict[str, object], token: str | None = None
+        self: _calls.Calls,
+        key: str,
+        fields: dict[str, object],
+        token: str | None = None,
+        if_refused: Callable[[], object] | None = None,
     ) -> _calls.Creation:
-        creation = create(self, key, fields, token)
+        creation = create(self, key, fields, token, if_refused)
         if creation.won:
             won[self.meter].add(key)
         return creation

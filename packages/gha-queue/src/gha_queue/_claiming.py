@@ -74,8 +74,8 @@ class Claiming:
             return None
         if calls.runtime.monotonic() >= deadline_after(sent, self.settings):
             # This process slept through its own lease: nothing ran, so nothing is used up.
-            ending = Ending(OutcomeKind.RELEASED, worker, since)
-            self._miss(partial(_endings.settle, calls, job, attempt, ending))
+            _endings.settle(calls, job, attempt, Ending(OutcomeKind.RELEASED, worker, since))
+            self.ready.turn_page()
             return None
         return Claim(
             job,
