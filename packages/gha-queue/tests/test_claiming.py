@@ -9,7 +9,9 @@ import pytest
 
 from gha_queue import (
     InvalidJobError,
+    InvalidQueueError,
     InvalidResultError,
+    InvalidWorkerError,
     Job,
     JobNotFoundError,
     OutcomeKind,
@@ -254,3 +256,47 @@ def test_the_price_of_a_job_is_as_stated(queue: Queue, client: S3Client) -> None
     settled = worker.requests
     assert (settled.put_object, settled.get_object) == (2, claimed.get_object)
     assert worker.wait(job.id, timeout=20).final
+
+
+@pytest.mark.parametrize("worker", [None, "", 5, {}, b"w", "a/b", "x" * 201])
+def test_a_bad_worker_name_is_refused(queue: Queue, worker: str) -> None:
+    with pytest.raises(InvalidWorkerError, match="is no worker name"):
+        queue.claim(worker)
+
+
+@pytest.mark.parametrize("bad", [5, b"a", None])
+def test_what_is_no_text_is_no_id_and_no_need(queue: Queue, bad: str) -> None:
+    with pytest.raises(InvalidJobError, match="is no job id"):
+        queue.outcome(bad)
+    with pytest.raises(InvalidJobError, match="is no need"):
+        queue.put("x", need=bad)
+
+
+@pytest.mark.parametrize("budget", [0, -1, True, 10**9, pytest.param(10**5000, id="huge"), "2"])
+def test_a_budget_that_no_job_can_have_is_refused(queue: Queue, budget: int) -> None:
+    with pytest.raises(InvalidJobError, match="max_attempts="):
+        queue.put("x", max_attempts=budget)
+
+
+@pytest.mark.parametrize("seconds", [None, "60", 10**400, True, 0, -1, float("nan")])
+def test_a_lease_that_is_no_time_is_refused(seconds: float) -> None:
+    with pytest.raises(InvalidQueueError, match="lease="):
+        Queue("memory://settings", lease=seconds)
+
+
+def test_a_lease_of_three_heartbeats_is_enough() -> None:
+    assert Queue("memory://settings", lease=0.3, heartbeat=0.1).settings.lease == 0.3
+
+
+def test_a_payload_is_not_nested_without_end(queue: Queue) -> None:
+    payload: list[object] = []
+    for _ in range(200):
+        payload = [payload]
+    with pytest.raises(InvalidJobError, match="nested more than 100 levels"):
+        queue.put(payload)
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), -1])
+def test_a_timeout_that_is_no_time_is_refused(queue: Queue, timeout: float) -> None:
+    with pytest.raises(InvalidQueueError, match="timeout="):
+        queue.wait("a", timeout=timeout)

@@ -7,6 +7,7 @@ import pytest
 
 from gha_queue import (
     InvalidJobError,
+    InvalidQueueError,
     InvalidResultError,
     JobNotFoundError,
     OutcomeKind,
@@ -181,6 +182,33 @@ def test_reaping_goes_on_past_a_bad_outcome_record(
     assert {letter.job_id for letter in queue.dead()} == {"bad", "good"}
 
 
+def test_an_unreadable_past_does_not_keep_an_attempt_from_ending(
+    queue: Queue, client: S3Client
+) -> None:
+    queue.put("x", id="a", max_attempts=3, backoff=0)
+    claimed(queue).fail("boom")
+    claim = claimed(queue)
+    damage(queue, client, "outcomes/a.1")
+    assert claim.complete("done").used == 2
+    assert queue.drained()
+
+
+def test_a_record_nested_too_deep_to_read_becomes_a_dead_letter(
+    queue: Queue, client: S3Client
+) -> None:
+    queue.put("x", id="bad", priority=0)
+    queue.put("x", id="good")
+    damage(queue, client, "jobs/bad", b'{"v":1,"payload":' + b"[" * 100_000)
+    assert claimed(queue).job.id == "good"
+    assert [letter.reason for letter in queue.dead()] == ["bad-record"]
+
+
+@pytest.mark.parametrize("state", ["dead", 5])
+def test_a_state_that_is_none_is_refused(queue: Queue, state: State) -> None:
+    with pytest.raises(InvalidQueueError, match="is no state"):
+        queue.jobs(state)
+
+
 @pytest.mark.parametrize("delay", [-1.0, float("nan"), float("inf"), 1e12])
 def test_a_delay_that_nobody_can_wait_is_refused(queue: Queue, delay: float) -> None:
     with pytest.raises(InvalidJobError, match="delay="):
@@ -193,7 +221,7 @@ def test_a_delay_that_nobody_can_wait_is_refused(queue: Queue, delay: float) -> 
         claim.snooze(delay)
 
 
-@pytest.mark.parametrize("backoff", [-1.0, float("inf"), True, "1"])
+@pytest.mark.parametrize("backoff", [-1.0, float("inf"), 10**400, True, "1"])
 def test_a_backoff_that_is_no_time_is_refused(queue: Queue, backoff: float) -> None:
     with pytest.raises(InvalidJobError, match="backoff="):
         queue.put("x", backoff=backoff)

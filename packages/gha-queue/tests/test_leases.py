@@ -5,8 +5,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gha_queue import LeaseLostError, OutcomeKind, Queue, Runtime, StoreUnavailableError
-from gha_queue.testing import DropRequest, DropResponse, ShiftDate
+from gha_queue import (
+    AccessDeniedError,
+    LeaseLostError,
+    OutcomeKind,
+    Queue,
+    Runtime,
+    StoreUnavailableError,
+)
+from gha_queue.testing import Answer, Delay, DropRequest, DropResponse, ShiftDate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,6 +182,49 @@ def test_keep_alive_gives_up_at_the_deadline_when_nothing_gets_through(
         claim.check()
     with pytest.raises(LeaseLostError, match="its deadline passed"):
         block.__exit__(None, None, None)
+
+
+def test_the_deadline_is_told_although_a_heartbeat_hangs(
+    queue: Queue, remote: Queue, proxy: FaultProxy
+) -> None:
+    queue.put("x")
+    claim = claimed(remote)
+    proxy.plan = lambda request: Delay(3.0) if "/claims/" in request.key else None
+    block = claim.keep_alive()
+    block.__enter__()
+    assert claim.lost.wait(10)
+    assert time.monotonic() < claim.deadline + 0.5
+    with pytest.raises(LeaseLostError):
+        block.__exit__(None, None, None)
+
+
+def test_keep_alive_outlasts_a_refusal_that_passes(
+    queue: Queue, remote: Queue, proxy: FaultProxy, eventually: Callable[..., None]
+) -> None:
+    queue.put("x")
+    claim = claimed(remote)
+    proxy.plan = lambda _: Answer(403, "AccessDenied")
+    refused = len(proxy.seen)
+    with claim.keep_alive():
+        eventually(lambda: len(proxy.seen) > refused)
+        proxy.plan = lambda _: None
+        before = claim.deadline
+        eventually(lambda: claim.deadline > before)
+    assert claim.complete().kind is OutcomeKind.SUCCEEDED
+
+
+def test_keep_alive_says_which_refusal_cost_the_lease(
+    queue: Queue, remote: Queue, proxy: FaultProxy
+) -> None:
+    queue.put("x")
+    claim = claimed(remote)
+    proxy.plan = lambda _: Answer(403, "AccessDenied")
+    block = claim.keep_alive()
+    block.__enter__()
+    assert claim.lost.wait(10)
+    with pytest.raises(LeaseLostError) as caught:
+        block.__exit__(None, None, None)
+    assert isinstance(caught.value.__cause__, AccessDeniedError)
 
 
 def test_keep_alive_tells_of_a_cancel_by_others(

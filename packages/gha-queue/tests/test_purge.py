@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gha_queue import Claim, S3Client
-    from gha_queue.testing import FaultProxy
+    from gha_queue.testing import FaultProxy, ProxiedRequest
 
 DAY = 86400
 
@@ -98,6 +98,45 @@ def test_a_purged_id_stays_taken_for_a_day(
     with pytest.raises(JobNotFoundError):
         queue.outcome("a")
     assert not queue.put("new", id="a").duplicate
+
+
+def test_what_a_broken_off_removal_left_does_not_touch_the_next_job_of_its_id(
+    queue: Queue, remote: Queue, proxy: FaultProxy, keys: Callable[[Queue, str], list[str]]
+) -> None:
+    succeeded(queue, "a")
+    queue.purge()
+    assert remote.settings
+
+    def plan(request: ProxiedRequest) -> DropRequest | ShiftDate:
+        removal = request.method == "DELETE" and "/purged/" in request.key
+        return DropRequest() if removal else ShiftDate(DAY + 5)
+
+    proxy.plan = plan
+    with pytest.raises(StoreUnavailableError):
+        remote.purge()
+    assert keys(queue, "jobs/") == []
+    succeeded(queue, "a")
+    proxy.plan = lambda _: ShiftDate(DAY + 5)
+    remote.purge(older_than=10 * DAY)
+    outcome = queue.outcome("a")
+    assert outcome is not None
+    assert keys(queue, "purged/") == []
+    assert queue.put("again", id="a").duplicate
+    assert queue.claim("w") is None
+
+
+def test_a_claim_that_came_back_does_not_end_the_next_job_of_its_id(
+    queue: Queue, remote: Queue, proxy: FaultProxy, client: S3Client
+) -> None:
+    succeeded(queue, "a")
+    root = queue.url.removeprefix("s3://jobs/")
+    client.put_object(Bucket="jobs", Key=f"{root}/claims/a.1", Body=b'{"v":1}')
+    queue.purge()
+    assert remote.settings
+    proxy.plan = lambda _: ShiftDate(DAY + 5)
+    remote.purge()
+    queue.put("new", id="a")
+    assert claimed(queue).payload == "new"
 
 
 def test_a_late_marker_does_not_bring_a_purged_job_back(

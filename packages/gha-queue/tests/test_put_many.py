@@ -40,6 +40,11 @@ def test_one_bad_item_keeps_all_from_being_sent(queue: Queue) -> None:
     assert not list(queue.jobs())
 
 
+def test_an_item_that_is_no_new_job_is_refused(queue: Queue) -> None:
+    with pytest.raises(InvalidJobError, match="dict is no job to put"):
+        queue.put_many([{"payload": 1}])  # type: ignore[list-item]
+
+
 def test_ids_that_are_taken_are_told_one_by_one(queue: Queue) -> None:
     queue.put("old", id="a")
     first, second, third = queue.put_many(

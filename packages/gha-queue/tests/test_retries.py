@@ -12,12 +12,15 @@ from gha_queue import (
     Queue,
     QueueClosedError,
     State,
+    StoreUnavailableError,
 )
+from gha_queue.testing import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gha_queue import Claim, S3Client
+    from gha_queue.testing import FaultProxy
 
 
 def claimed(queue: Queue) -> Claim:
@@ -63,6 +66,41 @@ def test_two_retries_at_the_same_time_make_one_job(queue: Queue, remote: Queue) 
     assert [job.id for job in queue.jobs(State.READY)] == [first.id]
 
 
+@pytest.mark.parametrize("heal", [Queue.retry, lambda queue, _: queue.redrive()])
+def test_a_retry_whose_putter_died_half_way_is_finished_by_the_next(
+    queue: Queue, remote: Queue, proxy: FaultProxy, heal: Callable[[Queue, str], object]
+) -> None:
+    dead(queue, "a")
+    assert remote.settings
+    proxy.plan = lambda request: Answer(503, "SlowDown") if "/ready/" in request.key else None
+    with pytest.raises(StoreUnavailableError):
+        remote.retry("a")
+    heal(queue, "a")
+    assert claimed(queue).job.id == "a~1"
+    assert list(queue.dead()) == []
+
+
+def test_one_unreadable_dead_job_does_not_keep_the_others_from_a_redrive(
+    queue: Queue, client: S3Client
+) -> None:
+    dead(queue, "a")
+    dead(queue, "b")
+    root = queue.url.removeprefix("s3://jobs/")
+    client.put_object(Bucket="jobs", Key=f"{root}/jobs/a", Body=b"not JSON")
+    assert [job.id for job in queue.redrive()] == ["b~1"]
+
+
+def test_a_retried_job_is_not_dead_whatever_lands_late(
+    queue: Queue, client: S3Client, keys: Callable[[Queue, str], list[str]]
+) -> None:
+    dead(queue, "a")
+    queue.retry("a")
+    root = queue.url.removeprefix("s3://jobs/")
+    client.put_object(Bucket="jobs", Key=f"{root}/dead/a", Body=b'{"v":1}')
+    assert queue.stats().dead == 0
+    assert {job.id: job.state for job in queue.jobs()}["a"] is State.RETRIED
+
+
 def test_only_a_dead_job_can_be_retried(queue: Queue) -> None:
     queue.put("x", id="a")
     with pytest.raises(JobNotDeadError, match="has not ended yet"):
@@ -84,9 +122,10 @@ def test_cancelling_a_retried_job_cancels_its_retry(queue: Queue) -> None:
 def test_a_closed_queue_takes_no_retries(queue: Queue) -> None:
     dead(queue, "a")
     queue.close()
-    with pytest.raises(QueueClosedError):
+    with pytest.raises(QueueClosedError, match="no job is accepted"):
         queue.retry("a")
-    assert queue.wait("a", timeout=20).kind is OutcomeKind.CANCELLED
+    assert queue.wait("a", timeout=20).error == {"reason": "boom"}
+    assert [letter.job_id for letter in queue.dead()] == ["a"]
     assert queue.drained()
 
 

@@ -143,6 +143,25 @@ def test_a_bucket_that_cannot_be_used_is_named(  # noqa: PLR0917 - fixtures
         Queue(url, make_client(proxy.endpoint)).create()
 
 
+@pytest.mark.parametrize("status", [408, 509, 520, 522, 530])
+def test_what_a_proxy_before_the_store_answers_may_pass(
+    queue: Queue, remote: Queue, proxy: FaultProxy, status: int
+) -> None:
+    assert remote.settings
+    faults = iter([Answer(status, "Passing")])
+    proxy.plan = lambda _: next(faults, None)
+    assert remote.put("x", id="a").id == "a"
+    assert queue.stats().ready == 1
+
+
+def test_an_endpoint_that_is_no_store_is_named(
+    url: str, proxy: FaultProxy, make_client: Callable[..., S3Client]
+) -> None:
+    proxy.plan = lambda _: Answer(404, "NotFound")
+    with pytest.raises(StoreRefusedError, match="address of an S3 store"):
+        Queue(url, make_client(proxy.endpoint)).create()
+
+
 def test_another_refusal_gives_the_stores_own_words(
     url: str, proxy: FaultProxy, make_client: Callable[..., S3Client]
 ) -> None:

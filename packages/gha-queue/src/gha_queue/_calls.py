@@ -51,9 +51,17 @@ class Meter:
         with self._lock:
             self._counts[operation] += 1
 
-    def observe(self, date: float) -> None:
+    def observe(self, date: float, sent: float) -> None:
+        """Take in the Date of an answer to a request sent at monotonic time `sent`.
+
+        The server's time is now between that Date and, since a Date is cut to its second, a
+        second more than the request took later. Within these bounds what was known stays.
+        """
         with self._lock:
-            self._date, self._seen = date, self._runtime.monotonic()
+            seen = self._runtime.monotonic()
+            latest = date + 1 + seen - sent
+            known = date if self._date is None else self._date + seen - self._seen
+            self._date, self._seen = min(max(known, date), latest), seen
 
     @property
     def requests(self) -> Requests:
@@ -208,8 +216,9 @@ class Calls:
 
     def _send(self, operation: str, request: Callable[[], _T]) -> _T:
         self.meter.count(operation)
+        sent = self.runtime.monotonic()
         answer = request()
-        self.meter.observe(answer.date)
+        self.meter.observe(answer.date, sent)
         return answer
 
     def _give_up(self, faults: list[StoreFaultError]) -> StoreUnavailableError:

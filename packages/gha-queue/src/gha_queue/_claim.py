@@ -7,15 +7,15 @@ import threading
 from typing import TYPE_CHECKING, NoReturn
 
 from gha_queue import _endings
-from gha_queue._errors import InvalidResultError, LeaseLostError, StoreUnavailableError
+from gha_queue._errors import InvalidResultError, LeaseLostError, QueueError, StoreUnavailableError
 from gha_queue._records import (
     Job,
     Json,
     Outcome,
     OutcomeKind,
     Settings,
-    check_delay,
     check_json,
+    check_seconds,
     claim_fields,
     token_of,
 )
@@ -69,6 +69,7 @@ class Claim:
         self._beat = 0
         self._taken: Outcome | None = None
         self._settled: Outcome | None = None
+        self._trouble: QueueError | None = None
         # One token for the claim's whole ending: asking again after a lost answer is one request.
         self._ending = calls.runtime.token()
 
@@ -145,26 +146,30 @@ class Claim:
         it ends without an error of its own and the lease was lost, LeaseLostError is raised.
         """
         stop = threading.Event()
-        thread = threading.Thread(
-            target=self._beat_until,
-            args=(stop, on_extended),
-            name=f"heartbeat {self.job.id}.{self.attempt}",
-            daemon=True,
+        heartbeat = threading.Thread(
+            target=self._beat_until, args=(stop, on_extended), name="heartbeat", daemon=True
         )
-        thread.start()
+        # A heartbeat may hang beyond the deadline, which is to be told all the same.
+        deadline = threading.Thread(
+            target=self._watch_deadline, args=(stop,), name="deadline", daemon=True
+        )
+        heartbeat.start()
+        deadline.start()
         try:
             yield self
         finally:
             stop.set()
-            thread.join()
+            deadline.join()
+            heartbeat.join()
         if self.lost.is_set():
-            raise LeaseLostError(self.job.id, self.attempt, self._taken)
+            raise LeaseLostError(self.job.id, self.attempt, self._taken) from self._trouble
 
     def complete(self, result: Json = None) -> Outcome:
         """End the attempt and the job as succeeded; `result` is JSON of at most 256 KiB.
 
-        Returns the outcome that stands; raises LeaseLostError if it is another than this. After
-        StoreUnavailableError the same call may be repeated. Costs 1 PUT and 1 DELETE, from
+        Returns the outcome that stands, that of the first ending where a claim is ended twice;
+        raises LeaseLostError if others made it. After StoreUnavailableError the same call may be
+        repeated. Costs 1 PUT and 1 DELETE, from
         attempt 2 on also 1 GET.
         """
         check_json("a result", result, InvalidResultError)
@@ -175,7 +180,7 @@ class Claim:
 
         It follows after `delay` seconds, or, where that is None, after the job's backoff: doubled
         with each failure, up to 15 minutes, and spread by half. `error` is JSON of at most
-        256 KiB. Otherwise like `complete`; another attempt costs 1 PUT and 2 GET more.
+        256 KiB. Otherwise like `complete`; another attempt costs 1 PUT and 2 GET more, a death 1 PUT.
         """
         check_json("an error", error, InvalidResultError)
         return self._settle(OutcomeKind.FAILED, error=error, retry=retry, delay=delay)
@@ -207,7 +212,7 @@ class Claim:
         wished: bool = False,
     ) -> Outcome:
         if delay is not None:
-            check_delay(delay, InvalidResultError)
+            check_seconds("delay", delay, InvalidResultError)
         ending = Ending(
             kind, self.worker, self._since, result, error, retry=retry, delay=delay, wished=wished
         )
@@ -237,7 +242,8 @@ class Claim:
                     self.heartbeat()
                 except LeaseLostError:
                     return
-                except StoreUnavailableError:
+                except QueueError as trouble:  # it may pass before the deadline
+                    self._trouble = trouble
                     pause = runtime.jitter(interval / 4)
                     continue
                 if self._settled is not None:
@@ -247,4 +253,11 @@ class Claim:
                     on_extended(self.deadline)
         finally:
             if not stop.is_set() and self._settled is None:
+                self.lost.set()
+
+    def _watch_deadline(self, stop: threading.Event) -> None:
+        while not stop.wait(max(0.0, self.deadline - self._calls.runtime.monotonic())):
+            if self._settled is not None or self.lost.is_set():
+                return
+            if self._calls.runtime.monotonic() >= self.deadline:
                 self.lost.set()

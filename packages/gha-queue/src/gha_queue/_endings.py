@@ -66,7 +66,8 @@ def settle(
     """
     before = None
     if attempt.number > 1:
-        before = read_outcome(calls, Attempt(job.id, attempt.number - 1))
+        with contextlib.suppress(RecordError):  # what cannot be read counts as used up
+            before = read_outcome(calls, Attempt(job.id, attempt.number - 1))
     now, chance = calls.meter.now, calls.runtime.random.random()
     outcome = conclude(job, attempt, ending, before, now=now, chance=chance)
     creation = calls.create(attempt.outcome_key, outcome_fields(outcome), token)
@@ -80,7 +81,7 @@ def read_standing(calls: Calls, attempt: Attempt, body: bytes) -> Outcome:
     try:
         return outcome_from(attempt.outcome_key, body)
     except RecordError as unreadable:
-        fields = dead_fields(attempt.number, _bad_record(unreadable))
+        fields = dead_fields(attempt.number, bad_record(unreadable))
         calls.write(_keys.dead_key(attempt.job_id), fields)
         calls.delete(attempt.claim_key)
         raise
@@ -149,12 +150,12 @@ def _reap_one(calls: Calls, attempt: Attempt, limit: float) -> bool:
 def bury(calls: Calls, attempt: Attempt, why: RecordError) -> None:
     """End a job whose record cannot be read, so that it cannot stop anybody twice."""
     stand_in = Job(id=attempt.job_id, payload=None)
-    ending = Ending(OutcomeKind.FAILED, error=_bad_record(why), retry=False)
+    ending = Ending(OutcomeKind.FAILED, error=bad_record(why), retry=False)
     with contextlib.suppress(RecordError):
         settle(calls, stand_in, attempt, ending)
 
 
-def _bad_record(why: RecordError) -> Json:
+def bad_record(why: RecordError) -> Json:
     return {"reason": "bad-record", "message": str(why)}
 
 

@@ -195,8 +195,10 @@ class QueueClosedError(QueueError):
     """The queue takes no more jobs."""
 
     def __init__(self, url: str, job_ids: tuple[str, ...]) -> None:
-        what = f"job {job_ids[0]!r} was" if len(job_ids) == 1 else f"{len(job_ids)} jobs were"
-        super().__init__(f"{url} is closed, so {what} not accepted: use a new queue")
+        what = f"{len(job_ids)} jobs were not" if job_ids else "no job is"
+        if len(job_ids) == 1:
+            what = f"job {job_ids[0]!r} was not"
+        super().__init__(f"{url} is closed, so {what} accepted: use a new queue")
         self.url = url
         self.job_ids = job_ids
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gha_queue import _endings, _keys
 from gha_queue._control import read_control
 from gha_queue._errors import InvalidJobError, PutManyError, QueueClosedError, QueueError
-from gha_queue._records import Job, Json, Status, check_delay, check_json, job_fields, job_from
+from gha_queue._records import Job, Json, Status, check_json, check_seconds, job_fields, job_from
 from gha_queue._rules import due_after
 from gha_queue._store import WIDTH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from gha_queue._calls import Calls
 
@@ -33,7 +34,7 @@ class NewJob:
     def to_job(self, calls: Calls) -> Job:
         """Return the job as it will stand in the queue; raises InvalidJobError."""
         check_json("a payload", self.payload, InvalidJobError)
-        check_delay(self.delay, InvalidJobError)
+        check_seconds("delay", self.delay, InvalidJobError)
         return Job(
             id=calls.runtime.token() if self.id is None else _keys.check_new_id(self.id),
             payload=self.payload,
@@ -72,16 +73,15 @@ def refuse_if_closed(calls: Calls, url: str, entered: Sequence[Entered]) -> None
     if read_control(calls).status is not Status.CLOSED:
         return
     ours = [one.job for one in entered if one.ours]
-    cancellations: list[Callable[[], object]] = [
-        lambda job=job: _endings.cancel(calls, job)  # type: ignore[misc]
-        for job in ours
-    ]
-    calls.runtime.together(cancellations, WIDTH)
+    calls.runtime.together([partial(_endings.cancel, calls, job) for job in ours], WIDTH)
     raise QueueClosedError(url, tuple(one.job.id for one in entered))
 
 
 def put_all(calls: Calls, url: str, items: Iterable[NewJob]) -> list[Job]:
     new = list(items)
+    for item in new:
+        if not isinstance(item, NewJob):
+            raise InvalidJobError(f"{type(item).__name__} is no job to put: give NewJob(payload)")
     jobs = [item.to_job(calls) for item in new]
 
     def attempt(job: Job) -> Entered | QueueError:
@@ -90,11 +90,7 @@ def put_all(calls: Calls, url: str, items: Iterable[NewJob]) -> list[Job]:
         except QueueError as error:
             return error
 
-    requests: list[Callable[[], Entered | QueueError]] = [
-        lambda job=job: attempt(job)  # type: ignore[misc]
-        for job in jobs
-    ]
-    results = calls.runtime.together(requests, WIDTH)
+    results = calls.runtime.together([partial(attempt, job) for job in jobs], WIDTH)
     entered = [result for result in results if isinstance(result, Entered)]
     failed = tuple(
         (item, result)

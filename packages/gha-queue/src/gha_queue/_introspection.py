@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gha_queue import _endings, _keys
-from gha_queue._errors import JobNotFoundError, RecordError
+from gha_queue._errors import InvalidQueueError, JobNotFoundError, RecordError
 from gha_queue._keys import Attempt
 from gha_queue._records import OutcomeKind, claim_from, dead_from
 from gha_queue._store import WIDTH
 from gha_queue._views import AttemptSeen, DeadLetter, History, JobSeen, State, Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from gha_queue._calls import Calls
     from gha_queue._records import Job, Json
@@ -27,6 +28,8 @@ def list_jobs(calls: Calls, state: State | None = None) -> Iterator[JobSeen]:
     `jobs/` is listed first, so that a job put meanwhile is left out rather than mistaken for one
     that has ended; the rest follows in the order in which a job moves on.
     """
+    if state is not None and not isinstance(state, State):
+        raise InvalidQueueError(f"{state!r} is no state of a job: give a member of State, or None")
     wanted = frozenset(State) if state is None else frozenset({state})
     standing: dict[str, float] = {}
     if wanted & _IN_JOBS_ALONE:
@@ -51,7 +54,8 @@ def list_jobs(calls: Calls, state: State | None = None) -> Iterator[JobSeen]:
             end = State.RETRIED if retried else State.SUCCEEDED
             found[job_id] = JobSeen(job_id, end, None, age)
     for job_id, age in dead.items():
-        found[job_id] = JobSeen(job_id, State.DEAD, None, age)
+        if _keys.following_id(job_id) not in standing:  # else the marker came late
+            found[job_id] = JobSeen(job_id, State.DEAD, None, age)
     for job_id, (marker, age) in waiting.items():
         due = now - marker.due
         found[job_id] = (
@@ -84,10 +88,7 @@ def count_jobs(calls: Calls) -> Stats:
 def list_dead(calls: Calls) -> Iterator[DeadLetter]:
     """Yield the dead letters in the order of their ids."""
     ages = calls.ids(_keys.DEAD)
-    requests: list[Callable[[], DeadLetter | None]] = [
-        lambda job_id=job_id, age=age: _dead_letter(calls, job_id, age)  # type: ignore[misc]
-        for job_id, age in ages.items()
-    ]
+    requests = [partial(_dead_letter, calls, job_id, age) for job_id, age in ages.items()]
     for first in range(0, len(requests), WIDTH):
         letters = calls.runtime.together(requests[first : first + WIDTH], WIDTH)
         yield from (letter for letter in letters if letter is not None)
@@ -104,7 +105,7 @@ def _dead_letter(calls: Calls, job_id: str, age: float) -> DeadLetter | None:
         number, error = record.attempt, record.error
         outcome = _endings.read_outcome(calls, Attempt(job_id, number))
     except RecordError as unreadable:
-        error = error or {"reason": "bad-record", "message": str(unreadable)}
+        error = error or _endings.bad_record(unreadable)
     if outcome is None:
         if error is None:  # purged or retried meanwhile
             return None

@@ -37,12 +37,12 @@ _ATTEMPT = re.compile(r"(?P<id>[A-Za-z0-9._~-]+)\.(?P<attempt>[1-9][0-9]{0,8})")
 _LEFT = "~left"
 
 
-def _is_name(text: str) -> bool:
-    return _NAME.fullmatch(text) is not None and text not in {".", ".."}
+def _is_name(text: object) -> bool:
+    return isinstance(text, str) and _NAME.fullmatch(text) is not None and text not in {".", ".."}
 
 
-def _is_id(text: str) -> bool:
-    match = _ID.fullmatch(text)
+def _is_id(text: object) -> bool:
+    match = _ID.fullmatch(text) if isinstance(text, str) else None
     return match is not None and _is_name(match["first"])
 
 
@@ -79,7 +79,7 @@ def retry_id(first: str, number: int) -> str:
 
 def check_need(need: str) -> str:
     """Return the need if a job can have it."""
-    if _NEED.fullmatch(need) is None:
+    if not isinstance(need, str) or _NEED.fullmatch(need) is None:
         raise InvalidJobError(f"{need!r} is no need: use at most 64 of A-Z a-z 0-9 _ -")
     return need
 

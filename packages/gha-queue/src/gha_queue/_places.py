@@ -31,7 +31,7 @@ class Place(Protocol):
 
 def parse_place(url: str, client: S3Client | None = None) -> Place:
     """Read a queue's URL; raises InvalidQueueError. Only `s3://` takes a client."""
-    scheme, mark, rest = url.partition("://")
+    scheme, mark, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
     place = _PARSERS[scheme](rest, client) if mark and scheme in _PARSERS else None
     if place is None:
         raise InvalidQueueError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gha_queue import _keys
 from gha_queue._calls import Calls, Meter
-from gha_queue._errors import StoreUnavailableError, UnsafeStoreError
+from gha_queue._errors import QueueError, StoreUnavailableError, UnsafeStoreError
 from gha_queue._places import parse_place
 from gha_queue._records import FORMAT, token_of
 from gha_queue._runtime import Runtime
@@ -101,7 +101,7 @@ def examine(calls: Calls) -> str:
     finally:
         for key in keys:
             # What cannot be removed does no harm, and must not hide what was found.
-            with contextlib.suppress(StoreUnavailableError):
+            with contextlib.suppress(QueueError):
                 calls.impatient().delete(key)
     return SAFE
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from gha_queue import _endings, _keys
@@ -19,8 +21,6 @@ from gha_queue._store import WIDTH
 from gha_queue._views import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gha_queue._calls import Calls
 
 # Seconds that a tombstone stands: longer than any listing is kept or any request is under way.
@@ -61,11 +61,10 @@ def purge(calls: Calls, older_than: float, state: State | None) -> int:
             _bury(calls, job_id)
         return len(left)
 
-    requests: list[Callable[[], int]] = [
-        lambda members=members: visit(members)  # type: ignore[misc]
-        for members in listed.families.values()
-    ]
-    return sum(calls.runtime.together(requests, WIDTH))
+    for job_id in listed.purged.keys() - set(chain.from_iterable(listed.families.values())):
+        calls.delete(_keys.purged_key(job_id))
+    visits = [partial(visit, members) for members in listed.families.values()]
+    return sum(calls.runtime.together(visits, WIDTH))
 
 
 def _list(calls: Calls) -> _Listed:
@@ -86,6 +85,8 @@ def _has_ended(
 ) -> bool:
     ages = listed.outcomes[job_id]
     if not ages or ages[max(ages)] < older_than:
+        return False
+    if state is not None and (job_id in listed.dead) is not (state is State.DEAD):
         return False
     try:
         outcome = _endings.read_outcome(calls, Attempt(job_id, max(ages)))
@@ -110,9 +111,10 @@ def _forget(calls: Calls, members: list[str], listed: _Listed) -> None:
     # The first job last: a new job of its id must not find retries of the old one. And of each
     # the first outcome last: without it, and but for the tombstone, a job looks never begun.
     for job_id in reversed(members):
-        for number in sorted(listed.outcomes[job_id], reverse=True):
-            calls.delete(Attempt(job_id, number).outcome_key)
         job = _endings.read_job(calls, job_id)
-        if job is not None and job.purged:
+        if job is None or job.purged:  # else the id is another job's since a purge broke off here
+            for number in sorted(listed.outcomes[job_id], reverse=True):
+                calls.delete(Attempt(job_id, number).claim_key)
+                calls.delete(Attempt(job_id, number).outcome_key)
             calls.delete(_keys.job_key(job_id))
         calls.delete(_keys.purged_key(job_id))

@@ -26,6 +26,7 @@ from gha_queue._errors import (
     JobNotDeadError,
     JobNotFoundError,
     QueueNotFoundError,
+    RecordError,
     WaitTimeoutError,
 )
 from gha_queue._intake import NewJob
@@ -40,7 +41,8 @@ from gha_queue._records import (
     Settings,
     Status,
     WorkerSeen,
-    check_delay,
+    check_period,
+    check_seconds,
 )
 from gha_queue._rules import idle_pause
 from gha_queue._runtime import Runtime
@@ -82,7 +84,8 @@ class Queue:
     environment, AWS_ENDPOINT_URL_S3 included. `lease` and `heartbeat` are in seconds. A claim
     without a heartbeat counts as lost after the lease and a grace of 5 seconds.
 
-    Every method may raise StoreUnavailableError after bounded retries, and a BucketError.
+    Every method may raise StoreUnavailableError after bounded retries, StoreRefusedError, a
+    BucketError, and RecordError where a record is damaged or of a newer format.
     """
 
     def __init__(
@@ -141,8 +144,8 @@ class Queue:
         """
         if self._wanted is None:
             raise InvalidQueueError(f"{self._url} is attached to: only its owner creates it")
-        if keepalive is not None and not (math.isfinite(keepalive) and keepalive > 0):
-            raise InvalidQueueError(f"keepalive={keepalive!r}: give a positive number of seconds")
+        if keepalive is not None:
+            check_period("keepalive", keepalive)
         self._calls().impatient().page(_keys.JOBS, limit=1)
         opened = self._open()
         self._steering.ensure(opened.calls, keepalive)
@@ -161,9 +164,10 @@ class Queue:
         """Add a job; an id that is taken returns the first job of that id, marked `duplicate`.
 
         `payload` is JSON of at most 256 KiB; `priority` 0 goes first, 9 last; `delay` is in
-        seconds, at a grain of one or two, never early; `need` is what `claim(accept=...)` judges.
-        Up to `max_attempts` attempts may fail or be lost; after a failure the job rests for
-        `backoff` seconds, doubled each time. A purged id stays taken for a day.
+        seconds, at a grain of one or two, never early by the server's time as last heard; `need`
+        is what `claim(accept=...)` judges. Up to `max_attempts` attempts may fail or be lost; after
+        a failure the job rests for `backoff` seconds, doubled each time. A purged id stays taken
+        for a day.
         Raises InvalidJobError, QueueClosedError. A paused queue accepts jobs. Costs 2 PUT, 1 GET.
         """
         new = NewJob(payload, id, max_attempts, priority, delay, need, backoff)
@@ -176,8 +180,9 @@ class Queue:
         """Add many jobs, 32 at a time, and return them in the order of the items.
 
         An item that no job can be raises InvalidJobError before anything is sent. What cannot be
-        sent is told by PutManyError, all else stands then; QueueClosedError means none stands.
-        Costs 2 PUT per job, and 1 GET in all.
+        sent is told by PutManyError, all else stands then; QueueClosedError means none stands,
+        StoreUnavailableError that all were sent, but not whether the queue is closed. Costs 2 PUT
+        per job, and 1 GET in all.
         """
         return _intake.put_all(self._open().calls, self._url, items)
 
@@ -190,22 +195,23 @@ class Queue:
 
         `accept` gets the job's `need`. `worker` is the name that outcomes will give. Does not
         read control: whether to claim from a paused or closed queue is the worker's decision.
-        A more urgent job may be overlooked for 15 seconds. Costs 1 PUT, 2 GET and 1 DELETE in two
-        round trips, a LIST now and then, and 1 PUT and 1 or 2 GET where another was faster.
+        Jobs of a better priority go first within 15 seconds, later where many workers meet.
+        Raises InvalidWorkerError. Costs 1 PUT, 2 GET and 1 DELETE in two round trips, a LIST now
+        and then, 1 PUT and 1 or 2 GET and a LIST where another was faster, and 1 LIST per 1,000
+        jobs that `accept` refuses. `accept` must not use this queue.
         """
+        _keys.check_worker(worker)
         return self._open().claiming.claim(worker, accept)
 
     def outcome(self, id: str) -> Outcome | None:  # noqa: A002
         """Return how the job, or its newest retry, ended; None while it has not.
 
-        1 GET per attempt, 1 more for a dead job. Raises JobNotFoundError.
+        1 GET per attempt, 1 more for a dead job or one that has not ended. Raises
+        JobNotFoundError, JobPurgedError.
         """
         trail = _retries.Trail(self._open().calls, id)
         outcome = trail.look()
-        if outcome is None:
-            trail.check()
-            outcome = trail.look()
-        return outcome
+        return trail.look() if outcome is None and trail.check() else outcome
 
     def wait(self, id: str, timeout: float | None = None) -> Outcome:  # noqa: A002
         """Return how the job ended as soon as it has, reaping lost claims meanwhile.
@@ -214,6 +220,8 @@ class Queue:
         rarely, to every 3 s. Raises WaitTimeoutError after `timeout` seconds, JobNotFoundError,
         JobPurgedError.
         """
+        if timeout is not None and not timeout >= 0:
+            raise InvalidQueueError(f"timeout={timeout!r}: give a number of seconds, or None")
         runtime = self._runtime
         trail = _retries.Trail(self._open().calls, id)
         started = reaped = runtime.monotonic()
@@ -238,7 +246,8 @@ class Queue:
     def cancel(self, id: str) -> Outcome:  # noqa: A002
         """End the job, or its newest retry, and return its final outcome, cancelled or not.
 
-        Who runs it learns so with the next heartbeat. Raises JobNotFoundError, JobPurgedError.
+        Who runs it learns so with the next heartbeat. 2 GET per attempt and retry, and 2 PUT.
+        Raises JobNotFoundError, JobPurgedError.
         """
         calls = self._open().calls
         return _endings.cancel(calls, _retries.newest(calls, id))
@@ -248,16 +257,20 @@ class Queue:
 
         It has the payload and options of the dead one and the id `<id>~1`, `<id>~2` and so on,
         by which `wait` and `outcome` follow it. Two retries at the same time make one job. Raises
-        JobNotDeadError, JobNotFoundError, JobPurgedError, QueueClosedError.
+        JobNotDeadError, JobNotFoundError, JobPurgedError, QueueClosedError. Costs 2 PUT and 5 GET,
+        and 1 GET more per retry before.
         """
         return _retries.retry(self._open().calls, self._url, id)
 
     def redrive(self) -> list[Job]:
-        """Retry every dead job, those that were cancelled excepted; return the new jobs."""
+        """Retry every dead job, those that were cancelled excepted; return the new jobs.
+
+        One after another, each as by `retry`; what cannot be read stays dead.
+        """
         jobs: list[Job] = []
         for letter in self.dead():
             if letter.kind is not OutcomeKind.CANCELLED:
-                with contextlib.suppress(JobNotDeadError, JobNotFoundError):  # others were faster
+                with contextlib.suppress(JobNotDeadError, JobNotFoundError, RecordError):
                     jobs.append(self.retry(letter.job_id))
         return jobs
 
@@ -270,7 +283,7 @@ class Queue:
         with the first purge a day later; put its id again only when no purge is running. Costs
         1 LIST per 1,000 jobs and outcomes, and 2 PUT and 2 GET per job removed.
         """
-        check_delay(older_than, InvalidQueueError)
+        check_seconds("older_than", older_than, InvalidQueueError)
         return _purge.purge(self._open().calls, older_than, state)
 
     def reap(self) -> int:
@@ -285,8 +298,9 @@ class Queue:
     def close(self, cancel: bool = False) -> None:
         """Take no more jobs. Workers leave when the rest is done, with `cancel` at once.
 
-        For good, but for one thing: a `pause` or `renew` before it whose answer never came may
-        land later and open the queue again, until this object's next `close` or `renew`.
+        For good where one Queue object steers the queue; what others write to the control record
+        at the same moment may replace it. So may a `pause` or `renew` before it whose answer never
+        came, until this object's next `close` or `renew`.
         """
         self._steer(
             lambda control: replace(control, status=Status.CLOSED, cancel=control.cancel or cancel)

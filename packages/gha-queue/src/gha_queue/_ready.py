@@ -63,7 +63,8 @@ class Ready:
 
     Workers that listed the same page start at different places of it. One that finds a marker
     taken has met the trail of another and turns the page, if there is a next one. So workers
-    spread over a long queue and seldom meet, at the price of order within a priority.
+    spread over a long queue and seldom meet, at the price of order: within a priority there is
+    none, and where many workers meet, some go on to a worse priority before a better is done.
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -74,22 +75,23 @@ class Ready:
         self._head_seen = self._listed = float("-inf")
         self._fresh = KEEP
         self._head_is_new = False
+        self._best = 0  # priority of the page
 
     def next(
         self, accept: Callable[[str], bool] | None = None, tried: Collection[str] = ()
     ) -> Marker | None:
         """Return a due marker that `accept` takes and whose key is not in `tried`, else None."""
         with self._lock:
+            head_is_new, self._head_is_new = self._head_is_new, False
             now = self._calls.runtime.monotonic()
             if now - self._head_seen > KEEP:
                 self._groups, self._resume = [], None
             if now - self._listed > self._fresh:
                 self._groups = []
             marker = self._take_here_or_after(accept, tried)
-            if marker is None and not self._head_is_new:
+            if marker is None and not head_is_new:
                 self._list("")
                 marker = self._take_here_or_after(accept, tried)
-            self._head_is_new = False
             return marker
 
     def turn_page(self) -> None:
@@ -98,7 +100,11 @@ class Ready:
             age = self._calls.runtime.monotonic() - self._listed
             # The listing lengthens it again.
             self._fresh = max(SHORTEST, SHORTEN * min(self._fresh, age) / LENGTHEN)
-            self._list(self._resume or "")
+            best, after = self._best, self._resume or ""
+            self._list(after)
+            if after and self._best > best:  # others may have left better ones behind
+                self._list("")
+            self._head_is_new = self._head_seen == self._listed
 
     def _take_here_or_after(
         self, accept: Callable[[str], bool] | None, tried: Collection[str]
@@ -117,8 +123,8 @@ class Ready:
         self._resume = selection.resume
         self._listed = self._calls.runtime.monotonic()
         self._fresh = min(KEEP, self._fresh * LENGTHEN)
-        self._head_is_new = not after
-        if self._head_is_new:
+        self._best = selection.due[0][0].priority if selection.due else len(_keys.PRIORITIES)
+        if not after:
             self._head_seen = self._listed
 
     def _spread(self, group: tuple[Marker, ...]) -> deque[Marker]:

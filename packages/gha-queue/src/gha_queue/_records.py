@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
-import math
+import reprlib
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -13,6 +13,8 @@ from gha_queue._keys import PRIORITIES, Attempt, Marker, check_id, check_need
 
 FORMAT = 1
 PAYLOAD_LIMIT = 256 * 1024
+NESTING_LIMIT = 100
+ATTEMPTS_LIMIT = 999_999_999  # what keys have room for
 DELAY_LIMIT = 10 * 365.0 * 86400  # a due time has ten digits
 
 Json: TypeAlias = Any  # a recursive type would make every reader of a payload cast
@@ -37,6 +39,13 @@ class Status(enum.Enum):
     CLOSED = "closed"
 
 
+def check_period(name: str, seconds: float) -> None:
+    """Raise InvalidQueueError unless this is a positive time that somebody can wait."""
+    check_seconds(name, seconds, InvalidQueueError)
+    if not seconds:
+        raise InvalidQueueError(f"{name}=0: give a positive number of seconds")
+
+
 @dataclass(frozen=True)
 class Settings:
     """Seconds a claim lasts without a heartbeat, and seconds between heartbeats."""
@@ -45,10 +54,9 @@ class Settings:
     heartbeat: float = 15.0
 
     def __post_init__(self) -> None:
-        for name, value in (("lease", self.lease), ("heartbeat", self.heartbeat)):
-            if not (math.isfinite(value) and value > 0):
-                raise InvalidQueueError(f"{name}={value!r}: give a positive number of seconds")
-        if self.lease < 3 * self.heartbeat:
+        check_period("lease", self.lease)
+        check_period("heartbeat", self.heartbeat)
+        if self.lease < 3 * self.heartbeat * (1 - 1e-9):  # 0.3 is a little less than 3 * 0.1
             raise InvalidQueueError(
                 f"lease={self.lease:g} is shorter than three heartbeats of {self.heartbeat:g} s, "
                 f"so one lost answer could end a lease: use lease >= {3 * self.heartbeat:g}"
@@ -80,12 +88,13 @@ class Job:
     def __post_init__(self) -> None:
         check_id(self.id)
         check_need(self.need)
-        if not _is_int(self.max_attempts) or self.max_attempts < 1:
-            raise InvalidJobError(f"max_attempts={self.max_attempts!r}: give a number from 1 on")
+        if not (_is_int(self.max_attempts) and 1 <= self.max_attempts <= ATTEMPTS_LIMIT):
+            raise InvalidJobError(
+                f"max_attempts={shown(self.max_attempts)}: give a number from 1 to {ATTEMPTS_LIMIT}"
+            )
         if not _is_int(self.priority) or self.priority not in PRIORITIES:
-            raise InvalidJobError(f"priority={self.priority!r}: give 0 (first) to 9 (last)")
-        if not (_is_number(self.backoff) and 0 <= self.backoff < math.inf):
-            raise InvalidJobError(f"backoff={self.backoff!r}: give a number of seconds from 0 on")
+            raise InvalidJobError(f"priority={shown(self.priority)}: give 0 (first) to 9 (last)")
+        check_seconds("backoff", self.backoff, InvalidJobError)
 
     def marker(self, attempt: int, due: int) -> Marker:
         """Return the marker of one attempt of this job."""
@@ -187,12 +196,22 @@ def dump(fields: Fields) -> bytes:
 def json_size(value: Json) -> int:
     """Return the size of a value as JSON in bytes; raises ValueError if it is not JSON."""
     try:
+        _check_nesting(value, NESTING_LIMIT)
         text = json.dumps(value, separators=(",", ":"), allow_nan=False)
         if json.loads(text) != value:
             raise ValueError("it does not read back as it was (keys must be strings, no tuples)")
     except (TypeError, RecursionError) as error:
         raise ValueError(str(error)) from None
     return len(text)
+
+
+def _check_nesting(value: Json, levels: int) -> None:
+    # So that it can be read by whoever is deep in calls already.
+    if isinstance(value, (dict, list)):
+        if not levels:
+            raise ValueError(f"it is nested more than {NESTING_LIMIT} levels deep")
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_nesting(inner, levels - 1)
 
 
 def check_json(what: str, value: Json, error: type[QueueError]) -> None:
@@ -211,7 +230,7 @@ def check_json(what: str, value: Json, error: type[QueueError]) -> None:
 def load(key: str, body: bytes) -> Fields:
     try:
         fields = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(key, f"it is not JSON ({error})") from None
     if not isinstance(fields, dict):
         raise RecordError(key, "it is not a JSON object")
@@ -229,16 +248,24 @@ def token_of(body: bytes) -> str | None:
     """Return the token of the write that made this record, None if it has none."""
     try:
         fields = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     token = fields.get("token") if isinstance(fields, dict) else None
     return token if isinstance(token, str) else None
 
 
-def check_delay(delay: float, error: type[QueueError]) -> None:
+def check_seconds(name: str, value: float, error: type[QueueError]) -> None:
     """Raise `error` unless this is a time that somebody can wait."""
-    if not (_is_number(delay) and 0 <= delay <= DELAY_LIMIT):
-        raise error(f"delay={delay!r}: give a number of seconds from 0 to {DELAY_LIMIT:g}")
+    if not (_is_number(value) and 0 <= value <= DELAY_LIMIT):
+        raise error(f"{name}={shown(value)}: give a number of seconds from 0 to {DELAY_LIMIT:g}")
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: short, and whatever it is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # an int of too many digits
+        return f"a huge {type(value).__name__}"
 
 
 def settings_fields(settings: Settings, probe: str) -> Fields:
@@ -249,7 +276,7 @@ def settings_from(key: str, body: bytes) -> tuple[Settings, str]:
     fields = load(key, body)
     try:
         return Settings(float(fields["lease"]), float(fields["heartbeat"])), str(fields["probe"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordError(key, f"a field is missing or wrong ({error})") from None
 
 
@@ -282,7 +309,7 @@ def job_from(key: str, body: bytes) -> Job:
             retry_of=fields["retry_of"],
             purged=bool(fields["purged"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordError(key, f"a field is missing or wrong ({error})") from None
 
 
@@ -311,7 +338,7 @@ def dead_from(key: str, body: bytes) -> DeadRecord:
     fields = load(key, body)
     try:
         return DeadRecord(int(fields["attempt"]), fields["error"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordError(key, f"a field is missing or wrong ({error})") from None
 
 
@@ -350,7 +377,7 @@ def outcome_from(key: str, body: bytes) -> Outcome:
             started=fields["started"],
             ended=float(fields["ended"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordError(key, f"a field is missing or wrong ({error})") from None
 
 
@@ -373,5 +400,5 @@ def control_from(key: str, body: bytes, age: float) -> Control:
             keepalive=None if keepalive is None else float(keepalive),
             age=age,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordError(key, f"a field is missing or wrong ({error})") from None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def newest(calls: Calls, job_id: str) -> Job:
-    """Return the newest retry of a job, or itself. 1 GET, and 1 more per retry.
+    """Return the newest retry of a job, or itself. 2 GET, and 1 more per retry.
 
     Raises JobNotFoundError, JobPurgedError.
     """
@@ -58,13 +58,19 @@ class Trail:
             elif outcome.kind is OutcomeKind.SUCCEEDED or not self._go_on():
                 return outcome
 
-    def check(self) -> None:
-        """Make sure that there is a job to wait for. 1 GET; raises as `newest` does."""
+    def check(self) -> bool:
+        """Make sure that there is a job to wait for; whether that is another than before. 1 GET.
+
+        Raises JobNotFoundError, JobPurgedError.
+        """
         job = _endings.read_job(self._calls, self._job_id)
         if job is None:
             raise JobNotFoundError(self._job_id)
-        if job.purged and not self._go_on():
+        if not job.purged:
+            return False
+        if not self._go_on():
             raise JobPurgedError(self._job_id)
+        return True
 
     def _go_on(self) -> bool:
         following = _keys.following_id(self._job_id)
@@ -76,20 +82,25 @@ class Trail:
 
 def retry(calls: Calls, url: str, job_id: str) -> Job:
     """Put the next retry of a dead job, or find the one that another has just put."""
-    dead = newest(calls, job_id)
-    if dead.id != job_id:  # it was retried, so a marker of its death is only a late one
-        calls.delete(_keys.dead_key(job_id))
-    outcome = Trail(calls, dead.id).look()
+    latest = newest(calls, job_id)
+    outcome = Trail(calls, latest.id).look()
     if outcome is None or outcome.kind is OutcomeKind.SUCCEEDED:
-        raise JobNotDeadError(dead.id, outcome)
-    first, number = _keys.first_id(dead.id)
+        began = outcome is None and latest.retry_of and _endings.restore_marker(calls, latest)
+        if latest.id != job_id:  # it was retried, so a marker of its death is only a late one
+            calls.delete(_keys.dead_key(job_id))
+        if began:  # the one who put this retry died half way
+            return replace(latest, duplicate=True)
+        raise JobNotDeadError(latest.id, outcome)
+    # Asked before as well as after: a retry that is refused is the dead job's newest all the same.
+    _intake.refuse_if_closed(calls, url, ())
     again = replace(
-        dead,
-        id=_keys.retry_id(first, number + 1),
+        latest,
+        id=_keys.following_id(latest.id),
         due=due_after(calls.meter.now, 0.0),
-        retry_of=dead.id,
+        retry_of=latest.id,
     )
     entered = _intake.enter(calls, again)
     _intake.refuse_if_closed(calls, url, [entered])
-    calls.delete(_keys.dead_key(dead.id))
+    for dead in {job_id, latest.id}:
+        calls.delete(_keys.dead_key(dead))
     return entered.job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import secrets
 import threading
@@ -27,28 +28,35 @@ class Together(Protocol):
 def in_threads(requests: Sequence[Callable[[], _T]], width: int) -> list[_T]:
     """Run requests in this thread and up to `width - 1` others.
 
-    The others are daemons: a request that hangs must not keep an interrupted process alive.
+    The others are daemons, and an interrupt does not wait for them: a request that hangs must not
+    keep an interrupted process alive. They end with the request that each is at.
     """
     results: dict[int, _T] = {}
-    errors: dict[int, BaseException] = {}
+    errors: dict[int, Exception] = {}
     numbers = iter(range(len(requests)))  # next() on it is atomic
+    stop = threading.Event()
 
     def work() -> None:
         for number in numbers:
+            if stop.is_set():
+                break
             try:
                 results[number] = requests[number]()
-            except BaseException as error:  # noqa: BLE001, PERF203 - raised in the caller
+            except Exception as error:  # noqa: BLE001 - raised in the caller
                 errors[number] = error
 
-    others = [
-        threading.Thread(target=work, name="request", daemon=True)
-        for _ in range(min(width, len(requests)) - 1)
-    ]
-    for thread in others:
-        thread.start()
-    work()
-    for thread in others:
-        thread.join()
+    others: list[threading.Thread] = []
+    try:
+        for _ in range(min(width, len(requests)) - 1):
+            thread = threading.Thread(target=work, name="request", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no more threads here: fewer do as well
+                thread.start()
+                others.append(thread)
+        work()
+        for thread in others:
+            thread.join()
+    finally:
+        stop.set()
     if errors:
         raise errors[min(errors)]
     return [results[number] for number in range(len(requests))]

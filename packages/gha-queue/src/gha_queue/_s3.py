@@ -22,15 +22,6 @@ if TYPE_CHECKING:
 
     from gha_queue._records import Fields, Json
 
-_BUSY_STATUSES = frozenset(
-    {
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        HTTPStatus.BAD_GATEWAY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    }
-)
 _BUSY_CODES = frozenset({"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
 _REGION_CODES = frozenset(
     {
@@ -130,10 +121,12 @@ class S3Store:
         return self._place + (f" (Server: {self._software})" if self._software else "")
 
     def create(self, key: str, body: bytes) -> Created:
+        exists = HTTPStatus.PRECONDITION_FAILED
+        put = self._client.put_object
         try:
-            answer = self._call(self._client.put_object, key, Body=body, IfNoneMatch="*")
-        except _ConditionNotMetError as exists:
-            return Created(won=False, date=self._date(exists.answer))
+            answer = self._call(put, key, exists, Body=body, IfNoneMatch="*")
+        except _ExpectedError as refused:
+            return Created(won=False, date=self._date(refused.answer))
         return Created(won=True, date=self._date(answer))
 
     def write(self, key: str, body: bytes) -> Done:
@@ -141,10 +134,10 @@ class S3Store:
 
     def read(self, key: str) -> Found:
         try:
-            answer = self._call(self._client.get_object, key)
-        except _NoSuchKeyError as absent:
+            answer = self._call(self._client.get_object, key, HTTPStatus.NOT_FOUND)
+        except _ExpectedError as absent:
             return Found(None, 0.0, self._date(absent.answer))
-        return Found(answer["Body"], answer["LastModified"].timestamp(), self._date(answer))
+        return Found(answer["Body"], self._modified(answer), self._date(answer))
 
     def list(self, prefix: str, after: str, limit: int) -> Page:
         options: Fields = {"Prefix": self._prefix + prefix, "MaxKeys": limit}
@@ -153,15 +146,24 @@ class S3Store:
         answer = self._call(self._client.list_objects_v2, None, **options)
         skip = len(self._prefix)
         entries = tuple(
-            Entry(item["Key"][skip:], item["LastModified"].timestamp())
-            for item in answer.get("Contents", ())
+            Entry(item["Key"][skip:], self._modified(item)) for item in answer.get("Contents", ())
         )
         return Page(entries, bool(answer.get("IsTruncated")), self._date(answer))
 
     def delete(self, key: str) -> Done:
-        return Done(self._date(self._call(self._client.delete_object, key)))
+        try:
+            answer = self._call(self._client.delete_object, key, HTTPStatus.NOT_FOUND)
+        except _ExpectedError as absent:
+            answer = absent.answer
+        return Done(self._date(answer))
 
-    def _call(self, operation: Callable[..., Fields], key: str | None, **options: Json) -> Fields:
+    def _call(
+        self,
+        operation: Callable[..., Fields],
+        key: str | None,
+        expected: HTTPStatus | None = None,
+        **options: Json,
+    ) -> Fields:
         from botocore import exceptions as boto
         from botocore.parsers import ResponseParserError
 
@@ -173,12 +175,14 @@ class S3Store:
                 answer["Body"] = answer["Body"].read()
             self._software = _headers(answer).get("server", "")
         except boto.ClientError as error:
+            if _status(error.response) == expected and _code(error.response) != "NoSuchBucket":
+                raise _ExpectedError(error.response) from error
             raise self._translate(error.response) from error
         except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
             raise AccessDeniedError(self.place, str(error)) from error
-        except boto.SSLError as error:
-            raise StoreRefusedError(self.place, str(error)) from error
         except (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError) as error:
+            if isinstance(error, boto.SSLError) and "certificate" in str(error).lower():
+                raise StoreRefusedError(self.place, str(error)) from error
             raise StoreFaultError(Fault.NETWORK, type(error).__name__) from error
         except ResponseParserError as error:  # something between us and the store answered
             raise StoreFaultError(Fault.BUSY, "an answer that is not S3's") from error
@@ -187,24 +191,23 @@ class S3Store:
         return answer
 
     def _translate(self, answer: Fields) -> Exception:
-        code = str(answer.get("Error", {}).get("Code", ""))
-        status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        code, status = _code(answer), _status(answer)
         headers = _headers(answer)
         self._software = headers.get("server", "")
         reason = f"{status} {code}".strip()
         error: Exception
-        if status == HTTPStatus.PRECONDITION_FAILED:
-            error = _ConditionNotMetError(answer)
-        elif status == HTTPStatus.CONFLICT:
+        if status == HTTPStatus.CONFLICT:
             error = StoreFaultError(Fault.CONFLICT, reason)
-        elif status in _BUSY_STATUSES or code in _BUSY_CODES:
-            error = StoreFaultError(Fault.BUSY, reason)
         elif status == HTTPStatus.NOT_IMPLEMENTED or code == "NotImplemented":
             error = UnsupportedStoreError(self.place, reason)
+        elif _is_busy(status, code):
+            error = StoreFaultError(Fault.BUSY, reason)
         elif code == "NoSuchBucket":
             error = MissingBucketError(self.place)
         elif status == HTTPStatus.NOT_FOUND:
-            error = _NoSuchKeyError(answer)
+            error = StoreRefusedError(
+                self.place, f"{reason}; is AWS_ENDPOINT_URL_S3 the address of an S3 store?"
+            )
         elif code in _REGION_CODES or status in {
             HTTPStatus.MOVED_PERMANENTLY,
             HTTPStatus.TEMPORARY_REDIRECT,
@@ -216,6 +219,15 @@ class S3Store:
             message = str(answer.get("Error", {}).get("Message", ""))
             error = StoreRefusedError(self.place, f"{reason} {message}".strip())
         return error
+
+    def _modified(self, fields: Fields) -> float:
+        try:
+            modified: float = fields["LastModified"].timestamp()
+        except (KeyError, AttributeError):
+            raise StoreRefusedError(
+                self.place, "its answers carry no LastModified, by which leases are judged"
+            ) from None
+        return modified
 
     def _date(self, answer: Fields) -> float:
         try:
@@ -236,17 +248,26 @@ def _headers(answer: Fields) -> dict[str, str]:
     return headers
 
 
-class _AnswerError(Exception):
+def _code(answer: Fields) -> str:
+    return str(answer.get("Error", {}).get("Code", ""))
+
+
+def _status(answer: Fields) -> int:
+    return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _is_busy(status: int, code: str) -> bool:
+    # Proxies before a store have statuses of their own, such as 520 to 530.
+    return (
+        status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        or status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT}
+        or code in _BUSY_CODES
+    )
+
+
+class _ExpectedError(Exception):
     """A refusal that is an answer to the caller's question."""
 
     def __init__(self, answer: Fields) -> None:
         super().__init__()
         self.answer = answer
-
-
-class _ConditionNotMetError(_AnswerError):
-    pass
-
-
-class _NoSuchKeyError(_AnswerError):
-    pass

@@ -6,19 +6,14 @@ from typing import TYPE_CHECKING
 
 from gha_queue import _keys
 from gha_queue._errors import InvalidWorkerError
-from gha_queue._records import FORMAT, PAYLOAD_LIMIT, Fields, Json, WorkerSeen, json_size, load
+from gha_queue._records import FORMAT, Fields, Json, WorkerSeen, check_json, load
 
 if TYPE_CHECKING:
     from gha_queue._calls import Calls
 
 
 def _fields(info: Json) -> Fields:
-    try:
-        size = json_size(info)
-    except ValueError as error:
-        raise InvalidWorkerError(f"a worker's info must be JSON: {error}") from None
-    if size > PAYLOAD_LIMIT:
-        raise InvalidWorkerError(f"a worker's info has {size} bytes, the limit is {PAYLOAD_LIMIT}")
+    check_json("a worker's info", info, InvalidWorkerError)
     return {"v": FORMAT, "info": info}
 
 

@@ -12,7 +12,7 @@ import click
 from gha_queue._errors import InvalidResultError
 from gha_queue._keys import check_worker
 from gha_queue._queue import Queue
-from gha_queue._records import check_delay
+from gha_queue._records import check_seconds
 from gha_queue.cli._exits import Exit
 from gha_queue.cli._formats import duration
 from gha_queue.cli._options import queue_and_json
@@ -66,7 +66,7 @@ def work(
     """  # noqa: D301 - click keeps the lines of a paragraph that begins with a backspace
     if shutil.which(command[0]) is None:
         raise click.UsageError(f"there is no command {command[0]!r}: give its path, or install it")
-    check_delay(snooze, InvalidResultError)
+    check_seconds("snooze", snooze, InvalidResultError)
 
     from gha_queue.cli._guard import Guard
     from gha_queue.cli._journal import Journal
