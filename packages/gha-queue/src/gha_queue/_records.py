@@ -257,7 +257,7 @@ def token_of(body: bytes) -> str | None:
 def check_seconds(name: str, value: float, error: type[QueueError]) -> None:
     """Raise `error` unless this is a time that somebody can wait."""
     if not (_is_number(value) and 0 <= value <= DELAY_LIMIT):
-        raise error(f"{name}={shown(value)}: give a number of seconds from 0 to {DELAY_LIMIT:g}")
+        raise error(f"{name}={shown(value)}: give a number of seconds from 0 to {DELAY_LIMIT:.0f}")
 
 
 def shown(value: object) -> str:
