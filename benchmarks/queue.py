@@ -19,6 +19,7 @@ import functools
 import multiprocessing
 import os
 import random
+import secrets
 import statistics
 import subprocess
 import time
@@ -26,7 +27,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gha_queue import NewJob, Queue, idle_pause, s3_client
+from gha_queue import Job, NewJob, Queue, Requests, idle_pause, s3_client
+from gha_queue._keys import job_key
+from gha_queue._records import dump, job_fields
 from gha_queue.testing import S3Server
 from gha_queue.testing.simulation import Operation, Simulation, World
 
@@ -157,16 +160,21 @@ def report_requests(*, quick: bool) -> None:
 
 def report_put_many(server: S3Server, rounds: int, jobs: int) -> None:
     client = s3_client()
-    bodies = [b'{"v":1,"id":"%d"}' % number for number in range(jobs)]
 
     def bare(name: str) -> None:
-        def put(number: int) -> None:
-            key = f"{name}/jobs/{number}"
-            client.put_object(Bucket="jobs", Key=key, Body=bodies[number], IfNoneMatch="*")
-            client.put_object(Bucket="jobs", Key=f"{name}/ready/{number}", Body=b"")
+        """Send what put_many sends, without asking what came of it."""
+        puts = []
+        for number in range(jobs):
+            job = Job(secrets.token_hex(16), number, due=int(time.time()))
+            body = dump({**job_fields(job), "token": secrets.token_hex(16)})
+            puts.append((f"{name}/{job_key(job.id)}", body, f"{name}/{job.marker(1, job.due).key}"))
+
+        def put(key: str, body: bytes, marker: str) -> None:
+            client.put_object(Bucket="jobs", Key=key, Body=body, IfNoneMatch="*")
+            client.put_object(Bucket="jobs", Key=marker, Body=b"")
 
         with ThreadPoolExecutor(WIDTH) as pool:
-            list(pool.map(put, range(jobs)))
+            list(pool.map(put, *zip(*puts, strict=True)))
 
     def ours(name: str) -> None:
         Queue(f"s3://jobs/{name}").put_many([NewJob(number) for number in range(jobs)])
@@ -210,13 +218,16 @@ print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]
 
 
 def report_memory(jobs: int) -> None:
-    queue = Queue("s3://jobs/many")
-    few = Queue("s3://jobs/few")
-    few.put_many([NewJob(number) for number in range(100)])
-    queue.put_many([NewJob(number) for number in range(jobs)])
+    """Let a worker take jobs from the head of a long queue; what follows need only be listed."""
+    client = s3_client()
     peaks = {}
-    for name in ("few", "many"):
-        command = [sys.executable, "-c", WORKER, f"s3://jobs/{name}"]
+    for name, waiting in (("few", 0), ("many", jobs)):
+        queue = Queue(f"s3://jobs/{name}")
+        queue.put_many([NewJob(number, priority=0) for number in range(100)])
+        keys = [f"{name}/{Job(f'job-{n}', n, due=1).marker(1, 1).key}" for n in range(waiting)]
+        with ThreadPoolExecutor(WIDTH) as pool:
+            list(pool.map(lambda key: client.put_object(Bucket="jobs", Key=key, Body=b""), keys))
+        command = [sys.executable, "-c", WORKER, queue.url]
         peaks[name] = float(subprocess.run(command, check=True, capture_output=True).stdout)
     print(
         f"  a worker's memory with {jobs} jobs waiting: {peaks['many']:.1f} MB at its peak (< 60), "
@@ -226,22 +237,25 @@ def report_memory(jobs: int) -> None:
 
 def report_idle() -> None:
     pauses = [f"{idle_pause(looks, 0.5):.2f}" for looks in range(1, 10)]
-    hour, elapsed, looks = 0, 0.0, 0
+    elapsed, looks = 0.0, 0
     while elapsed < 3600:  # noqa: PLR2004 - an hour
         looks += 1
         elapsed += idle_pause(looks, 0.5)
-        hour += 1
-    dollars = hour * 0.005 / 1000
+    dollars = Requests(list_objects_v2=looks).dollars()
     print(
-        f"  an idle worker looks after {', '.join(pauses)} s, ...: {hour} LISTs = ${dollars:.4f} an hour"
+        f"  an idle worker looks after {', '.join(pauses)} s, ...: "
+        f"{looks} LISTs = ${dollars:.4f} an hour"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
-    report_requests(quick=quick)
+    parser.add_argument("--quick", action="store_true", help="do a tenth of the work")
+    parser.add_argument("--no-simulation", action="store_true", help="leave the first table out")
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    if not arguments.no_simulation:
+        report_requests(quick=quick)
     print("\nOn a real S3 server (ministack) on this machine")
     with S3Server() as server:
         os.environ.update(server.environ())
