@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 
-from gha_queue import Queue
+from gha_queue import OutcomeKind, Queue
 from gha_queue._views import Stats
 from gha_queue.cli import app
 from gha_queue.cli._exits import MEANINGS
-from gha_queue.cli._formats import duration, error_line, one_line, spoken
-from gha_queue.cli._pace import Pacer
+from gha_queue.cli._output import duration, error_line, one_line, spoken
+from gha_queue.cli._watch import Pacer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -97,15 +97,20 @@ def documents(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def on_a_terminal(url: str, *arguments: str, **environment: str) -> tuple[int, str]:
-    """Run the command line on a pseudo-terminal of 100 columns; its exit code and output."""
+def on_a_terminal(
+    url: str, *arguments: str, end_at: bytes | None = None, **environment: str
+) -> tuple[int, str]:
+    """Run the command line on a pseudo-terminal; its exit code and output.
+
+    It has 100 columns unless told otherwise. A command that prints `end_at` gets a SIGTERM.
+    """
     reader, terminal = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "gha_queue", *arguments],
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
-        env=plain_environment(GHA_QUEUE_URL=url, COLUMNS="100", **environment),
+        env=plain_environment(**{"GHA_QUEUE_URL": url, "COLUMNS": "100", **environment}),
     ) as process:
         os.close(terminal)
         output = b""
@@ -117,6 +122,9 @@ def on_a_terminal(url: str, *arguments: str, **environment: str) -> tuple[int, s
             if not chunk:
                 break
             output += chunk
+            if end_at is not None and end_at in output:
+                process.terminate()
+                end_at = None
         os.close(reader)
     return process.returncode, output.decode().replace("\r\n", "\n")
 
@@ -175,7 +183,7 @@ def test_put_reads_one_payload_or_many_from_stdin(run: Run, url: str) -> None:
         (["work", "--", "no-such-command"], "", "there is no command 'no-such-command'"),
         (["work", "--name", "a b", "--", "cat"], "", "is no worker name"),
         (["work"], "", "Missing argument"),
-        (["work", "--snooze", "99999d", "--", "cat"], "", "give a number of seconds from 0"),
+        (["work", "--snooze", "99999d", "--", "cat"], "", "give at most 10 years"),
         (["watch", "--interval", "0"], "", "use 0.1 or more"),
         (["frobnicate"], "", "No such command"),
     ],
@@ -280,7 +288,7 @@ def test_wait_exits_by_how_the_job_ended(run: Run, owner: Queue) -> None:
     codes = {name: run("wait", name, "--timeout", "0").returncode for name in ("succeeded", "dead")}
     assert codes == {"succeeded": 0, "dead": 1}
     late = run("wait", "delayed", "--timeout", "0")
-    assert late.returncode == 1
+    assert late.returncode == 124
     assert "did not end within 0 seconds" in late.stderr
 
 
@@ -294,8 +302,12 @@ def test_redrive_retries_the_dead_and_purge_removes_the_ended(run: Run, owner: Q
 
 def test_a_queue_is_paused_resumed_and_closed(run: Run, owner: Queue) -> None:
     assert [run(word).stdout for word in ("pause", "resume")] == ["paused\n", "open\n"]
-    assert run("close", "--cancel").stdout == "closed\n"
+    closed = run("close", "--cancel")
+    assert closed.stdout == "closed\n"
+    assert closed.stderr == "gha-queue: cancelled 2 jobs that waited\n"
     assert owner.state().cancel
+    kinds = {job: owner.outcome(job) for job in ("ready", "delayed", "running")}
+    assert [kind and kind.kind for kind in kinds.values()] == [OutcomeKind.CANCELLED] * 2 + [None]
     refused = run("put", "1")
     assert refused.returncode == 1
     assert "use a new queue" in refused.stderr
@@ -317,6 +329,30 @@ def test_a_terminal_gets_tables_a_tree_and_no_control_characters(url: str, owner
     ):
         assert word in tree
     assert "\x1b[31m" not in table + tree
+
+
+@pytest.mark.parametrize(("columns", "spare"), [("80", False), ("120", True)])
+def test_a_narrow_terminal_cuts_no_id_and_leaves_room_for_the_error(
+    url: str, columns: str, spare: bool
+) -> None:
+    queue = Queue(url)
+    job = queue.put(1)
+    claim = queue.claim("some-host-with-a-name-12345")
+    assert claim is not None
+    claim.fail({"reason": "timeout", "message": "not done within 3600 s: " + "and so on " * 9})
+    code, table = on_a_terminal(url, "dead", NO_COLOR="1", COLUMNS=columns)
+    assert code == 0
+    assert job.id in table
+    assert "not done within 3600 s" in table
+    assert ("some-host" in table) is spare
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", table)
+    assert max(map(len, plain.splitlines())) <= int(columns)
+
+
+def test_a_watch_that_is_terminated_gives_the_cursor_back(url: str, owner: Queue) -> None:
+    code, view = on_a_terminal(url, "watch", end_at=b"jobs/s")
+    assert code == 143
+    assert view.rfind("\x1b[?25h") > view.rfind("\x1b[?25l") >= 0
 
 
 def test_watch_keeps_its_last_frame_on_a_terminal(url: str) -> None:
@@ -352,7 +388,7 @@ def test_watch_prints_a_line_per_change_until_the_queue_is_drained(
     assert states == [(1, 0), (0, 1)]
     assert rest[-1]["stats"]["succeeded"] == 2
     assert set(first) == {"status", "stats", "pace", "requests", "dollars"}
-    assert run("watch", "--until-drained").stdout.startswith("open\tready 0\tdelayed 0\t")
+    assert run("watch", "--until-drained").stdout == "open\t0\t0\t0\t4\t2\t\t\n"
 
 
 def test_ctrl_c_is_quiet(url: str, owner: Queue, interruptible: None) -> None:
@@ -368,15 +404,18 @@ def test_ctrl_c_is_quiet(url: str, owner: Queue, interruptible: None) -> None:
     assert watching.returncode == 130
 
 
-def test_a_reader_that_goes_away_is_no_reason_to_complain(url: str, owner: Queue) -> None:
+@pytest.mark.parametrize("argument", ["ls", "--help", "--version"])
+def test_a_reader_that_goes_away_is_no_reason_to_complain(
+    url: str, owner: Queue, argument: str
+) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "gha_queue", "ls", "-q", url],
+            [sys.executable, "-m", "gha_queue", argument],
             stdout=writer,
             stderr=subprocess.PIPE,
-            env=plain_environment(),
+            env=plain_environment(GHA_QUEUE_URL=url),
             timeout=60,
             check=False,
         )
@@ -399,19 +438,30 @@ def test_closed_descriptors_are_survived(url: str, owner: Queue) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_output_that_cannot_be_written_is_told(url: str, owner: Queue) -> None:
+@pytest.mark.parametrize("argument", ["ls", "--help", "--version"])
+def test_output_that_cannot_be_written_is_told(url: str, owner: Queue, argument: str) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "gha_queue", "ls", "-q", url],
+            [sys.executable, "-m", "gha_queue", argument],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            env=plain_environment(),
+            env=plain_environment(GHA_QUEUE_URL=url),
             timeout=60,
             check=False,
         )
     assert done.returncode == 5
     assert re.fullmatch(r"gha-queue: this machine fails: .*No space left.*\n", done.stderr)
+
+
+def test_what_the_output_cannot_encode_is_escaped(run: Run, url: str) -> None:
+    queue = Queue(url)
+    queue.put(1, id="a")
+    claim = queue.claim("w1")
+    assert claim is not None
+    claim.fail({"message": "\u65e5"})
+    done = run("dead", environment={"PYTHONIOENCODING": "latin1"})
+    assert (done.returncode, lines(done.stdout)[0][2]) == (0, "\\u65e5")
 
 
 def test_the_store_tells_itself_by_the_exit_code(run: Run, server: S3Server) -> None:
@@ -474,6 +524,12 @@ def test_durations_are_read_with_their_unit(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is no duration"):
         duration(text)
+
+
+def test_no_duration_is_longer_than_ten_years() -> None:
+    assert duration("3650d") == 3650 * 86400
+    with pytest.raises(click.BadParameter, match="at most 10 years"):
+        duration("9" * 400 + "d")
 
 
 @pytest.mark.parametrize(

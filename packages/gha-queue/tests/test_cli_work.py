@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gha_queue import OutcomeKind, Queue, State
+from gha_queue.cli._child import Child
+from gha_queue.cli._signals import Signals
 from gha_queue.testing import Answer, FaultProxy
 
 if TYPE_CHECKING:
@@ -395,18 +398,146 @@ def test_the_lost_attempt_of_another_worker_is_reaped_and_run(
     assert (done.kind, done.attempt) == (OutcomeKind.SUCCEEDED, 2)
 
 
-def test_a_command_that_vanished_gives_its_job_back(
-    queue: Queue, start: Start, tmp_path: Path
+@pytest.mark.parametrize("text", ["#!/no/such/interpreter\n", "echo no shebang\n"])
+def test_a_command_that_cannot_be_started_gives_its_job_back(
+    queue: Queue, start: Start, tmp_path: Path, text: str
 ) -> None:
     script = tmp_path / "command"
-    script.write_text("#!/no/such/interpreter\n")
+    script.write_text(text)
     script.chmod(0o755)
     queue.put(1, id="a")
     worker = start("--", str(script))
     _, said = worker.communicate(timeout=30)
-    assert worker.returncode == 5
-    assert "this machine fails" in said
+    assert worker.returncode == 2
+    assert "or a script with a #! line?" in " ".join(said.split())
     assert outcome_of_attempt(queue, "a", 1).kind is OutcomeKind.RELEASED
+
+
+def test_a_command_that_is_not_executable_is_told_from_one_that_is_not_there(
+    start: Start, tmp_path: Path
+) -> None:
+    script = tmp_path / "command"
+    script.write_text("#!/bin/sh\n")
+    worker = start("--", str(script))
+    _, said = worker.communicate(timeout=30)
+    assert worker.returncode == 2
+    assert "is not an executable file" in " ".join(said.split())
+
+
+def test_a_group_that_was_ended_is_not_signalled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    signalled: list[int] = []
+    with Child(["true"], None, os.environ) as child:
+        os.waitid(os.P_PID, child.group, os.WEXITED | os.WNOWAIT)
+        assert child.poll() == 0
+        monkeypatch.setattr(os, "killpg", lambda group, _: signalled.append(group))
+    assert signalled == []
+
+
+def test_what_hangs_is_broken_off_some_seconds_after_the_first_signal_or_at_the_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gha_queue.cli._signals.GRACE", 0.05)
+    with Signals() as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(2):  # what cleans up may hang as well
+            with pytest.raises(KeyboardInterrupt):
+                threading.Event().wait(60)
+        monkeypatch.undo()
+        assert signals.received is signal.SIGTERM
+    with Signals() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.received is signal.SIGINT
+
+
+def test_a_second_signal_ends_a_worker_whose_store_hangs_from_the_start(
+    server: S3Server, start: Start
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environment = {**server.environment, "AWS_ENDPOINT_URL_S3": endpoint}
+        worker = start("--", "cat", url="s3://jobs/silent", environment=environment)
+        connection, _ = silent.accept()
+        with connection:
+            worker.terminate()
+            worker.send_signal(signal.SIGINT)
+            worker.communicate(timeout=30)
+    assert worker.returncode in {130, 143}  # the system may deliver them in any order
+
+
+def test_a_second_signal_ends_a_worker_and_its_command_while_the_store_hangs(
+    server: S3Server,
+    proxy: FaultProxy,
+    start: Start,
+    tmp_path: Path,
+    pids: Callable[[], list[int]],
+) -> None:
+    url = f"s3://jobs/hanging-{os.getpid()}"
+    environment = {**server.environment, "AWS_ENDPOINT_URL_S3": proxy.endpoint}
+    put("a", url, environment)
+    worker = start(
+        *("--json", "--", "sh", "-c", PATIENT, f"{tmp_path}/pids"), url=url, environment=environment
+    )
+    started = pids()
+    asked, go_on = threading.Event(), threading.Event()
+
+    def plan(request: ProxiedRequest) -> None:
+        if request.method == "PUT":
+            asked.set()
+            go_on.wait(60)
+
+    proxy.plan = plan
+    try:
+        worker.terminate()
+        assert asked.wait(30)
+        worker.terminate()
+        said, _ = worker.communicate(timeout=30)
+    finally:
+        go_on.set()
+    assert worker.returncode == 143
+    assert not any(map(alive, started))
+    assert json.loads(said.splitlines()[-1])["why"].endswith("others will reap it")
+
+
+def test_a_reader_of_stderr_that_stalls_holds_up_no_worker(queue: Queue, start: Start) -> None:
+    queue.put(1, id="a")
+    worker = start("--max-jobs", "1", "--timeout", "1", "--json", "--", "sh", "-c", "yes >&2")
+    assert worker.stdout is not None
+    events = [json.loads(line)["event"] for line in worker.stdout]
+    assert events == ["started", "failed", "leaves"]
+    assert outcome(queue, "a").error["stderr"].endswith("y\n")
+
+
+def test_a_worker_takes_the_jobs_of_the_needs_it_names(
+    queue: Queue, work: Callable[..., list[str]]
+) -> None:
+    for need in ("", "gpu", "disk"):
+        queue.put(1, id=f"job{need}", need=need)
+    work("--idle-timeout", "0", "--", "cat")
+    assert {job.id for job in queue.jobs(State.READY)} == {"jobgpu", "jobdisk"}
+    work("--drain", "--need", "gpu", "--need", "disk", "--", "cat")
+    assert queue.drained()
+
+
+def test_control_that_cannot_be_read_is_told_once_and_worked_without(
+    queue: Queue, start: Start, tmp_path: Path
+) -> None:
+    worker = start("--max-jobs", "2", "--json", "--", "cat")
+    assert worker.stdout is not None
+    queue.put(1, id="a")
+    events = [json.loads(worker.stdout.readline())["event"] for _ in range(2)]
+    (control,) = (path for path in tmp_path.rglob("control*") if path.is_file())
+    whole = control.read_text()
+    control.write_text("{")
+    events.append(json.loads(worker.stdout.readline())["event"])
+    control.write_text(whole)
+    queue.put(1, id="b")
+    events += [json.loads(line)["event"] for line in worker.stdout]
+    assert events == [
+        *("started", "succeeded", "cannot read what the owner says"),
+        *("started", "succeeded", "leaves"),
+    ]
 
 
 def test_a_worker_whose_journal_nobody_reads_gives_its_job_back(queue: Queue, start: Start) -> None:

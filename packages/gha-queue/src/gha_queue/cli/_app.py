@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,10 +12,11 @@ import click
 
 from gha_queue._errors import QueueError
 from gha_queue.cli import _look, _put, _steer, _watch, _work
-from gha_queue.cli._exits import MEANINGS, Exit, exit_for
+from gha_queue.cli._exits import MEANINGS, NO_ROOM, Exit, exit_for
 from gha_queue.cli._output import say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import NoReturn
 
 _EXIT_CODES = "Exit codes:\n\n\b\n" + "\n".join(
@@ -26,30 +29,38 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
         try:
-            code = super().invoke(ctx)
-            if sys.stdout is not None:  # it is None where the shell closed it: >&-
-                sys.stdout.flush()
+            with _closed_pipe():
+                code = super().invoke(ctx)
         except QueueError as error:
             say(str(error))
             return exit_for(error)
-        except KeyboardInterrupt:
-            return Exit.INTERRUPTED
-        except OSError as error:
-            _drop_output()
-            if isinstance(error, BrokenPipeError):
-                return Exit.PIPE_CLOSED
-            say(f"this machine fails: {error}: make room on it, then run the command again")
-            return Exit.MACHINE
         return Exit.OK if code is None else code
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:  # noqa: ANN401
+        with _closed_pipe():  # --help prints while the arguments are read
+            return super().make_context(*arguments, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click has it
         return list(self.commands)  # as they are told below: from the first need to the rarest
 
 
-def _drop_output() -> None:
-    # Python flushes stdout once more when it ends, and would complain.
-    if sys.stdout is not None:
+@contextlib.contextmanager
+def _closed_pipe() -> Iterator[None]:
+    """Let click, which would exit with 1 then, see no BrokenPipeError."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise click.exceptions.Exit(_failed(error)) from error
+
+
+def _failed(error: OSError) -> Exit:
+    if sys.stdout is not None:  # Python flushes it once more when it ends, and would complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return Exit.PIPE_CLOSED
+    remedy = "make room on it" if error.errno in NO_ROOM else "mend that"
+    say(f"this machine fails: {error}: {remedy}, then run the command again")
+    return Exit.MACHINE
 
 
 @click.group(
@@ -95,11 +106,17 @@ for _command in (
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # it is None where the shell closed it: >&-
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app.main(prog_name="gha-queue", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except click.Abort:
         code = Exit.INTERRUPTED
+    except OSError as error:
+        code = _failed(error)
     sys.exit(int(code))

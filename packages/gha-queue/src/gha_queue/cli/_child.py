@@ -7,16 +7,22 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 from typing import TYPE_CHECKING
 
+import click
+
 from gha_queue._records import PAYLOAD_LIMIT, json_size
-from gha_queue.cli._formats import one_line
+from gha_queue.cli._exits import NO_ROOM
 from gha_queue.cli._guard import PATIENCE, POLL, signal_group
+from gha_queue.cli._output import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import IO
 
     from typing_extensions import Self
 
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
 TEXT_LIMIT = 40 * 1024
 TAIL_LIMIT = 4 * 1024
 _CHUNK = 64 * 1024
-_LAST_CHUNKS = 16
+_LAST_WORDS = 1.0
 
 
 class Child:
@@ -41,60 +47,51 @@ class Child:
     ) -> None:
         self._stdout = bytearray()
         self._stderr = bytearray()
+        self._ended = False
         with tempfile.TemporaryFile() as stdin:  # a pipe would block where nobody reads it
             stdin.write(json.dumps(payload).encode() + b"\n")
             stdin.seek(0)
-            self._process = subprocess.Popen(
-                command,
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=environment,
-                start_new_session=True,
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=environment,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    raise
+                raise click.UsageError(
+                    f"{command[0]} cannot be started ({error.strerror}): is it a program, or a "
+                    f"script with a #! line?"
+                ) from error
+        # Threads, because whoever reads our stderr may stop reading: that must hold up no one else.
+        self._readers = [
+            threading.Thread(target=_read, args=(stream, keep), name="output", daemon=True)
+            for stream, keep in (
+                (self._process.stdout, self._keep_head),
+                (self._process.stderr, self._keep_tail),
             )
-        assert self._process.stdout is not None  # noqa: S101 - for the type checker
-        assert self._process.stderr is not None  # noqa: S101
-        self._sinks = {
-            self._process.stdout.fileno(): self._keep_head,
-            self._process.stderr.fileno(): self._keep_tail,
-        }
-        for stream in self._sinks:
-            os.set_blocking(stream, False)
+        ]
 
     def __enter__(self) -> Self:
+        try:
+            for reader in self._readers:
+                reader.start()
+        except BaseException:
+            signal_group(self.group, signal.SIGKILL)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal_group(self.group, signal.SIGKILL)
-        self._process.wait()
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
+        self._finish()
 
     @property
     def group(self) -> int:
         """The id of its process group."""
         return self._process.pid
-
-    @property
-    def streams(self) -> list[int]:
-        """The descriptors to wait for; `pump` reads them."""
-        return list(self._sinks)
-
-    def pump(self) -> bool:
-        """Take in some of what was written; whether there was any."""
-        found = False
-        for stream, keep in list(self._sinks.items()):
-            try:
-                chunk = os.read(stream, _CHUNK)
-            except BlockingIOError:
-                continue
-            if chunk:
-                found = True
-                keep(chunk)
-            else:
-                del self._sinks[stream]
-        return found
 
     def poll(self) -> int | None:
         """Return the exit code as a shell knows it once the command has ended, else None.
@@ -104,25 +101,29 @@ class Child:
         code = self._process.poll()
         if code is None:
             return None
-        signal_group(self.group, signal.SIGKILL)
-        for _ in range(_LAST_CHUNKS):  # one that left the group may write on for ever
-            if not self.pump():
-                break
+        self._finish()
         return code if code >= 0 else 128 - code
 
     def end(self) -> None:
         """Ask the whole group to end, and kill what is left after some seconds."""
         signal_group(self.group, signal.SIGTERM)
         give_up = time.monotonic() + PATIENCE
-        while time.monotonic() < give_up:
-            gone = self._process.poll() is not None
-            if gone and not signal_group(self.group, 0):
-                break
-            self.pump()
+        # A leader that nobody has waited for would count as a member.
+        while time.monotonic() < give_up and (
+            self._process.poll() is None or signal_group(self.group, 0)
+        ):
             time.sleep(POLL)
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._ended:  # the id of the group may be another's by now
+            return
+        self._ended = True
         signal_group(self.group, signal.SIGKILL)
         self._process.wait()
-        self.poll()
+        give_up = time.monotonic() + _LAST_WORDS
+        for reader in self._readers:  # one that left the group may write on for ever
+            reader.join(max(0.0, give_up - time.monotonic()))
 
     def result(self) -> Json:
         """Return stdout as JSON, or else as text cut to 40 KiB; None if it is empty."""
@@ -150,8 +151,16 @@ class Child:
     def _keep_tail(self, chunk: bytes) -> None:
         self._stderr += chunk
         del self._stderr[:-TAIL_LIMIT]
-        with contextlib.suppress(OSError):
-            os.write(2, chunk)
+        if sys.stderr is not None:  # it is None where the shell closed it: 2>&-
+            # Not by its buffer, whose lock would hold up the worker's own words.
+            with contextlib.suppress(OSError):
+                os.write(sys.stderr.fileno(), chunk)
+
+
+def _read(stream: IO[bytes], keep: Callable[[bytes], None]) -> None:
+    with stream:
+        while chunk := os.read(stream.fileno(), _CHUNK):
+            keep(chunk)
 
 
 def _text(output: bytes | bytearray) -> str:

@@ -16,13 +16,16 @@ from gha_queue._queue import Queue
 from gha_queue._records import OutcomeKind
 from gha_queue._views import DeadLetter, History, JobSeen, State, Stats
 from gha_queue.cli._exits import Exit
-from gha_queue.cli._formats import duration, error_line, local_time, one_line
-from gha_queue.cli._options import queue_and_json, state_from, state_option
+from gha_queue.cli._options import queue_and_json, state_option
 from gha_queue.cli._output import (
     Column,
     Kind,
     console,
+    duration,
+    error_line,
     is_terminal,
+    local_time,
+    one_line,
     print_fields,
     print_json,
     print_list,
@@ -45,16 +48,16 @@ _DEAD = (
     Column[DeadLetter]("id", lambda letter: letter.job_id),
     Column[DeadLetter]("reason", lambda letter: letter.reason),
     Column[DeadLetter]("error", lambda letter: error_line(letter.error), Kind.PROSE),
-    Column[DeadLetter]("attempts", lambda letter: letter.attempts, Kind.COUNT),
-    Column[DeadLetter]("worker", lambda letter: letter.worker),
+    Column[DeadLetter]("attempts", lambda letter: letter.attempts, Kind.COUNT, spare=True),
+    Column[DeadLetter]("worker", lambda letter: letter.worker, spare=True),
     Column[DeadLetter]("age", lambda letter: letter.age, Kind.SECONDS),
 )
 _ATTEMPTS = (
     Column["AttemptSeen"]("attempt", lambda seen: seen.number, Kind.COUNT),
     Column["AttemptSeen"]("outcome", lambda seen: seen.outcome and seen.outcome.kind.value),
     Column["AttemptSeen"]("worker", lambda seen: seen.worker),
-    Column["AttemptSeen"]("started", lambda seen: seen.started, Kind.MOMENT),
-    Column["AttemptSeen"]("ended", lambda seen: seen.ended, Kind.MOMENT),
+    Column["AttemptSeen"]("started", lambda seen: _second(seen.started)),
+    Column["AttemptSeen"]("ended", lambda seen: _second(seen.ended)),
     Column["AttemptSeen"]("error", lambda seen: seen.outcome and error_line(seen.outcome.error)),
 )
 # What moves comes first, so that a limit cuts off what has long been over.
@@ -72,14 +75,14 @@ _ORDER = (
 @queue_and_json
 @state_option(State, "Only the jobs in this state.")
 @click.option("--limit", type=click.IntRange(min=0), help="At most so many.")
-def ls(url: str, state: str | None, limit: int | None, *, as_json: bool) -> None:
+def ls(url: str, state: State | None, limit: int | None, *, as_json: bool) -> None:
     """List jobs: id, state, attempt, age; what runs and waits first, the oldest on top.
 
     The age counts from when the job was due (ready), put or put back (delayed), last heard of
     (running), dead (dead) or first put (retried, succeeded).
     """
     jobs = sorted(
-        Queue.attach(url).jobs(state_from(state)),
+        Queue.attach(url).jobs(state),
         key=lambda job: (_ORDER.index(job.state), -job.age, job.id),
     )
     print_list(islice(jobs, limit), _JOBS, as_json=as_json)
@@ -143,7 +146,7 @@ def dead(url: str, *, as_json: bool) -> None:
 def wait(url: str, job_id: str, timeout: float | None, *, as_json: bool) -> Exit:
     """Wait until a job, or its newest retry, has ended: prints how, --json with the result.
 
-    Exits 0 if it succeeded and 1 if not.
+    Exits 0 if it succeeded, 1 if not and 124 after --timeout.
     """
     outcome = Queue.attach(url).wait(job_id, timeout)
     if as_json:
@@ -156,9 +159,10 @@ def wait(url: str, job_id: str, timeout: float | None, *, as_json: bool) -> Exit
 @click.command(short_help="Find out whether a place can hold a queue.")
 @queue_and_json
 def probe(url: str, *, as_json: bool) -> None:
-    """Find out whether a place can hold a queue, by a race of writers. Leaves nothing there.
+    """Find out whether a place can hold a queue, by a race of writers.
 
-    Sends about 160 requests. Exits 4 if the place must not be used.
+    Sends about 160 requests. Leaves no object there; of file:///directory the directory
+    stays. Exits 4 if the place must not be used.
     """
     report = probe_store(url)
     print_one(report, _probe_facts(report), as_json=as_json)
@@ -220,6 +224,10 @@ def _claimed(seen: AttemptSeen) -> str:
 def _ended(outcome: Outcome) -> str:
     follows = "" if outcome.next_due is None else f", next from {local_time(outcome.next_due)}"
     return f"{outcome.kind.value} at {local_time(outcome.ended)}{follows}"
+
+
+def _second(moment: float | None) -> str:
+    return "" if moment is None else f"{moment:.0f}"
 
 
 def _json(value: Json) -> str:

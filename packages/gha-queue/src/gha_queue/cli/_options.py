@@ -40,9 +40,10 @@ def _check_place(_context: click.Context, _option: click.Parameter, url: str) ->
 
 
 def state_option(states: Iterable[State], help: str) -> Callable[[_F], _F]:  # noqa: A002
-    """Give a command `state`, the name of one of these states or None."""
-    return click.option("--state", type=click.Choice([state.value for state in states]), help=help)
-
-
-def state_from(name: str | None) -> State | None:
-    return None if name is None else State(name)
+    """Give a command `state`, one of these states or None."""
+    return click.option(
+        "--state",
+        type=click.Choice([state.value for state in states]),
+        callback=lambda _context, _option, name: name and State(name),
+        help=help,
+    )

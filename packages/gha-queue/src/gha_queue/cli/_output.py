@@ -1,16 +1,18 @@
-"""The one place that decides how things are printed: table, tab-separated lines or JSON."""
+"""How things are read and printed: durations, foreign text, tables, tab-separated lines, JSON."""
 
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import enum
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import click
 
-from gha_queue.cli._formats import local_time, one_line, spoken
+from gha_queue._records import DELAY_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[smhd]?)")
+_SHORTEST_PROSE = 24
+_GAP = 3  # between two columns of a table
+
 
 class Kind(enum.Enum):
     """What a value is, which decides how people want to read it."""
@@ -29,16 +36,19 @@ class Kind(enum.Enum):
     PROSE = "prose"
     COUNT = "count"
     SECONDS = "seconds"
-    MOMENT = "moment"
 
 
 @dataclasses.dataclass(frozen=True)
 class Column(Generic[_T]):
-    """One column of a list: its title, where its value comes from and what that is."""
+    """One column of a list: its title, where its value comes from and what that is.
+
+    A narrow terminal leaves the spare ones out, the last one first.
+    """
 
     title: str
     value: Callable[[_T], object]
     kind: Kind = Kind.TEXT
+    spare: bool = False
 
 
 def say(text: str) -> None:
@@ -68,7 +78,7 @@ def print_list(items: Iterable[_T], columns: Sequence[Column[_T]], *, as_json: b
         for item in items:
             print_json(item)
     elif is_terminal():
-        console().print(_table(items, columns))
+        _print_table(items, columns)
     else:
         for item in items:
             print_fields(_for_programs(column.value(item), column.kind) for column in columns)
@@ -112,42 +122,53 @@ def for_people(value: object, kind: Kind) -> str:
         return "-"
     if kind is Kind.SECONDS and isinstance(value, (int, float)):
         return spoken(value)
-    if kind is Kind.MOMENT and isinstance(value, (int, float)):
-        return local_time(value)
     return one_line(str(value))
 
 
 def _for_programs(value: object, kind: Kind) -> str:
     if value is None:
         return ""
-    if kind in {Kind.SECONDS, Kind.MOMENT} and isinstance(value, (int, float)):
+    if kind is Kind.SECONDS and isinstance(value, (int, float)):
         return f"{value:.0f}"
     return one_line(str(value))
 
 
-def _table(items: Iterable[_T], columns: Sequence[Column[_T]]) -> RenderableType:
+def _print_table(items: Iterable[_T], columns: Sequence[Column[_T]]) -> None:
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
+    rows = list(items)
+    cells = {
+        column: [for_people(column.value(item), column.kind) for item in rows] for column in columns
+    }
+    natural = {column: max(map(cell_len, (column.title, *cells[column]))) for column in columns}
+    widths = {
+        column: min(_SHORTEST_PROSE, width) if column.kind is Kind.PROSE else width
+        for column, width in natural.items()
+    }
+    terminal = console()
+
+    def needed() -> int:
+        return sum(width + _GAP for width in widths.values())
+
+    for column in reversed(columns):
+        if column.spare and needed() > terminal.width:
+            del widths[column]
+    left = max(0, terminal.width - needed())
+    terminal.width = max(terminal.width, needed())  # ids are never cut, so lines may be broken
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        right = column.kind in {Kind.COUNT, Kind.SECONDS}
-        # Where the terminal is narrow, prose is cut before any id is.
+    for column, width in widths.items():
         table.add_column(
             column.title,
-            justify="right" if right else "left",
-            overflow="fold",
-            no_wrap=column.kind is not Kind.PROSE,
+            width=min(natural[column], width + left),
+            justify="right" if column.kind in {Kind.COUNT, Kind.SECONDS} else "left",
+            no_wrap=True,
         )
-    for item in items:
-        table.add_row(
-            *(
-                Text(for_people(column.value(item), column.kind), no_wrap=True, overflow="ellipsis")
-                for column in columns
-            )
-        )
-    return table
+    for row in zip(*(cells[column] for column in widths), strict=True):
+        table.add_row(*map(Text, row))
+    terminal.print(table)
 
 
 def _plain(thing: object) -> Json:
@@ -156,3 +177,45 @@ def _plain(thing: object) -> Json:
     if dataclasses.is_dataclass(thing):
         return {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
     raise TypeError(f"{type(thing).__name__} is not printed as JSON")
+
+
+def duration(value: str | float) -> float:
+    """Read an option as seconds: a number, or one with s, m, h or d behind it."""
+    match = _DURATION.fullmatch(str(value))
+    if match is None:
+        raise click.BadParameter(f"{value!r} is no duration: use 90, 90s, 15m, 12h or 7d")
+    seconds = float(match["number"]) * _UNITS[match["unit"] or "s"]
+    if seconds > DELAY_LIMIT:
+        raise click.BadParameter(f"{value!r} is too long: give at most 10 years (3650d)")
+    return seconds
+
+
+def spoken(seconds: float) -> str:
+    """Return a duration in its two largest units: `3m 20s`."""
+    left = round(seconds)
+    parts: list[str] = []
+    for unit in ("d", "h", "m", "s"):
+        count, left = divmod(left, int(_UNITS[unit]))
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2])
+
+
+def local_time(moment: float) -> str:
+    """Return a time since 1970 as this machine's date and time of day."""
+    return dt.datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def one_line(text: str) -> str:
+    """Return text that stays in its line and says nothing to the terminal: printable, no tabs."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+
+
+def error_line(error: Json) -> str:
+    """Return what an attempt's error says, in one line."""
+    if error is None:
+        return ""
+    if isinstance(error, str):
+        return one_line(error)
+    message = error.get("message") if isinstance(error, dict) else None
+    return one_line(message if isinstance(message, str) else json.dumps(error, ensure_ascii=False))

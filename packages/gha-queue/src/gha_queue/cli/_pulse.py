@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from gha_queue._errors import QueueError
+from gha_queue._errors import QueueError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -18,10 +17,14 @@ INTERVAL = 3.0
 
 
 class Pulse:
-    """Within its `with` block `control` is at most some seconds old, while the store answers."""
+    """Within its `with` block `control` is at most some seconds old, while the store answers.
+
+    `trouble` is why it cannot be read, where that is not the store's silence.
+    """
 
     def __init__(self, queue: Queue) -> None:
         self.control: Control = queue.state()
+        self.trouble: QueueError | None = None
         self._queue = queue
         self._stop = threading.Event()
 
@@ -34,5 +37,9 @@ class Pulse:
 
     def _read(self) -> None:
         while not self._stop.wait(INTERVAL):
-            with contextlib.suppress(QueueError):
+            try:
                 self.control = self._queue.state()
+            except StoreUnavailableError:  # noqa: PERF203 - the worker tells of it
+                pass
+            except QueueError as error:
+                self.trouble = error

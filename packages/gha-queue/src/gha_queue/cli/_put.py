@@ -13,9 +13,12 @@ from gha_queue._intake import NewJob
 from gha_queue._queue import Queue
 from gha_queue._records import Settings
 from gha_queue.cli._exits import Exit, exit_for
-from gha_queue.cli._formats import duration
 from gha_queue.cli._options import queue_and_json
-from gha_queue.cli._output import print_json, say
+from gha_queue.cli._output import (
+    duration,
+    print_json,
+    say,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,9 +61,9 @@ def put(
 ) -> Exit:
     """Put a job and print its id.
 
-    PAYLOAD is JSON, `-` reads it from stdin. With --many every line of stdin is the JSON of one
-    payload, and the options hold for all. A queue that is not there is created, after a probe of
-    the store.
+    PAYLOAD is JSON, `-` reads it from stdin; a negative number goes behind --: `put -- -5`.
+    With --many every line of stdin is the JSON of one payload, and the options hold for all. A
+    queue that is not there is created, after a probe of the store.
     """
     if many == (payload is not None):
         raise click.UsageError("give a PAYLOAD (- for stdin), or --many and one per line on stdin")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from gha_queue._errors import QueueError
+from gha_queue._errors import JobNotFoundError, QueueError, RecordError
 from gha_queue._queue import Queue
 from gha_queue._records import Job, Outcome, OutcomeKind
 from gha_queue._views import State
 from gha_queue.cli._exits import Exit, exit_for
-from gha_queue.cli._formats import duration
-from gha_queue.cli._options import queue_and_json, state_from, state_option
-from gha_queue.cli._output import Column, print_list, print_word, say
+from gha_queue.cli._options import queue_and_json, state_option
+from gha_queue.cli._output import (
+    Column,
+    duration,
+    print_list,
+    print_word,
+    say,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,12 +97,12 @@ def reap(url: str, *, as_json: bool) -> None:
     help="Only those that ended so long ago: 7d, 12h, 90s; 0 for all.",
 )
 @state_option((State.DEAD, State.SUCCEEDED), "Only these.  [default: both]")
-def purge(url: str, older_than: float, state: str | None, *, as_json: bool) -> None:
+def purge(url: str, older_than: float, state: State | None, *, as_json: bool) -> None:
     """Remove jobs that have ended; prints how many.
 
     Payloads go at once, ids and outcomes with a later purge, when they are a day old.
     """
-    purged = Queue.attach(url).purge(older_than, state_from(state))
+    purged = Queue.attach(url).purge(older_than, state)
     print_word(str(purged), {"purged": purged}, as_json=as_json)
 
 
@@ -116,10 +122,28 @@ def resume(url: str, *, as_json: bool) -> None:
 
 @click.command(short_help="Take no more jobs; workers leave when the rest is done.")
 @queue_and_json
-@click.option("--cancel", "at_once", is_flag=True, help="Workers stop what runs and leave at once.")
+@click.option(
+    "--cancel", "at_once", is_flag=True, help="Cancel what waits and runs; workers leave at once."
+)
 def close(url: str, *, at_once: bool, as_json: bool) -> None:
-    """Take no more jobs; workers leave when the rest is done. This cannot be undone."""
+    """Take no more jobs; workers leave when the rest is done. This cannot be undone.
+
+    With --cancel it also cancels every job that waits, and says how many these were; workers
+    cancel what they run within seconds. It may be repeated, for what was lost meanwhile.
+    """
     _steer(url, lambda queue: queue.close(cancel=at_once), as_json=as_json)
+    if at_once:
+        say(f"cancelled {_cancel_waiting(Queue.attach(url))} jobs that waited")
+
+
+def _cancel_waiting(queue: Queue) -> int:
+    waiting = [*queue.jobs(State.READY), *queue.jobs(State.DELAYED)]
+    cancelled = 0
+    for job in waiting:
+        # What cannot be read is buried by whoever claims it, and what was purged has ended.
+        with contextlib.suppress(JobNotFoundError, RecordError):
+            cancelled += queue.cancel(job.id).kind is OutcomeKind.CANCELLED
+    return cancelled
 
 
 def _steer(url: str, change: Callable[[Queue], None], *, as_json: bool) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,19 +14,20 @@ import click
 
 from gha_queue._errors import StoreUnavailableError
 from gha_queue._queue import Queue
-from gha_queue.cli._formats import duration, spoken
+from gha_queue.cli._exits import Exit
 from gha_queue.cli._look import stats_facts
 from gha_queue.cli._options import queue_and_json
 from gha_queue.cli._output import (
     Kind,
     console,
+    duration,
     facts_table,
     is_terminal,
     print_fields,
     print_json,
     say,
+    spoken,
 )
-from gha_queue.cli._pace import Pace, Pacer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +40,45 @@ if TYPE_CHECKING:
 
 
 SHORTEST = 0.1
+WINDOW = 60.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Jobs per second, and the seconds until none is left; None where that is not known."""
+
+    jobs_per_second: float | None
+    eta: float | None
+
+
+class Pacer:
+    """Judges the pace by the counts of the last minute.
+
+    Only growth counts: jobs that are purged or retried meanwhile have not ended any less.
+    """
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+        self._ended = 0
+        self._last: int | None = None
+
+    def observe(self, moment: float, stats: Stats) -> Pace:
+        """Take in the counts of a moment in seconds, and return the pace so far."""
+        ended = stats.dead + stats.succeeded
+        if self._last is not None:
+            self._ended += max(0, ended - self._last)
+        self._last = ended
+        self._seen.append((moment, self._ended))
+        while len(self._seen) > 2 and moment - self._seen[1][0] >= WINDOW:  # noqa: PLR2004 - two ends
+            self._seen.popleft()
+        began, before = self._seen[0]
+        if moment <= began:
+            return Pace(None, None)
+        rate = (self._ended - before) / (moment - began)
+        left = stats.ready + stats.delayed + stats.running
+        if left == 0:
+            return Pace(rate, 0.0)
+        return Pace(rate, left / rate if rate > 0 else None)
 
 
 @dataclass(frozen=True)
@@ -57,7 +99,8 @@ class Frame:
 def watch(url: str, interval: float, *, until_drained: bool, as_json: bool) -> None:
     """Watch the queue: counts, oldest ages, jobs per second, the time left, and what this costs.
 
-    A live view on a terminal, which stays when it ends; elsewhere a line for each change. A look
+    A live view on a terminal, which stays when it ends; elsewhere a line for each change: status,
+    ready, delayed, running, dead, succeeded, jobs per second, seconds left. A look
     costs the LISTs of `stats` and 1 GET, so ask large queues rarely. Ends with Ctrl-C.
     """
     if interval < SHORTEST:
@@ -98,6 +141,8 @@ def _view(url: str, *, as_json: bool) -> Iterator[_Lines | _Screen]:
         return
     from rich.live import Live
 
+    # An ordinary exit brings the cursor back.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.TERMINATED))
     with Live(console=console(), auto_refresh=False) as live:
         yield _Screen(url, live)
 
@@ -120,11 +165,13 @@ class _Lines:
         if self._as_json:
             print_json(frame)
             return
+        rate, eta = frame.pace.jobs_per_second, frame.pace.eta
         print_fields(
             (
                 frame.status.value,
-                *(f"{name} {value}" for name, value in counts),
-                *_pace_words(frame.pace),
+                *(str(value) for _, value in counts),
+                "" if rate is None else f"{rate:.2f}",
+                "" if eta is None else f"{eta:.0f}",
             )
         )
         sys.stdout.flush()

@@ -10,12 +10,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import click
+
 from gha_queue._errors import LeaseLostError, QueueError, RecordError, StoreUnavailableError
 from gha_queue._queue import REAP_INTERVAL
 from gha_queue._records import Status
 from gha_queue._rules import idle_pause
 from gha_queue.cli._child import Child
-from gha_queue.cli._formats import spoken
+from gha_queue.cli._output import spoken
 
 if TYPE_CHECKING:
     from gha_queue._claim import Claim
@@ -53,6 +55,7 @@ class Assignment:
     timeout: float | None
     snooze: float
     retry: bool
+    needs: frozenset[str]
 
 
 class Worker:
@@ -77,7 +80,7 @@ class Worker:
         self._claimed = 0
         self._looks = 0  # that found nothing, since the last job
         self._idle_since = self._reaped = time.monotonic()
-        self._troubled = False
+        self._troubled = self._control_told = False
 
     def run(self) -> None:
         """Work until there is a reason to leave."""
@@ -86,6 +89,7 @@ class Worker:
             try:
                 why = self._reason_to_leave()
                 if why is None:
+                    self._tell_of_control()
                     self._step()
             except StoreUnavailableError as error:  # noqa: PERF203 - a worker outlasts it
                 self._trouble(error)
@@ -93,6 +97,8 @@ class Worker:
             except RecordError as error:
                 self._journal.worker("unreadable", str(error))
                 self._rest()
+            except KeyboardInterrupt:
+                why = "told to, and something hangs: if it had a job, others will reap it"
         self._journal.worker("leaves", why)
 
     def _reason_to_leave(self) -> str | None:  # noqa: PLR0911 - one for each reason
@@ -119,7 +125,7 @@ class Worker:
             self._reaped = time.monotonic()
         claim = None
         if self._pulse.control.status is not Status.PAUSED:
-            claim = self._queue.claim(self._assignment.name)
+            claim = self._queue.claim(self._assignment.name, self._assignment.needs.__contains__)
         self._recover()
         if claim is None:
             self._rest()
@@ -150,7 +156,10 @@ class Worker:
                 outcome, why = self._settle(claim, child, ending, code)
         except LeaseLostError:
             pass  # where the outcome was confirmed before, it stands
-        except OSError:  # it did not start, or nobody reads the journal: others may do better
+        except (
+            OSError,
+            click.UsageError,
+        ):  # it did not start, or nobody reads the journal: others may do better
             with contextlib.suppress(QueueError):
                 claim.release()
             raise
@@ -181,8 +190,7 @@ class Worker:
             if ending is not None:
                 child.end()
                 return ending, None
-            self._signals.wait(_ATTEND_INTERVAL, child.streams)
-            child.pump()
+            self._signals.wait(_ATTEND_INTERVAL)
 
     def _reason_to_end(self, claim: Claim, started: float) -> Ending | None:
         if claim.lost.is_set():
@@ -232,6 +240,12 @@ class Worker:
         else:
             error = child.error("exit", f"exit code {code}", code)
         return claim.fail(error, retry=retry), str(error["message"])
+
+    def _tell_of_control(self) -> None:
+        trouble = self._pulse.trouble
+        if trouble is not None and not self._control_told:
+            self._control_told = True
+            self._journal.worker("cannot read what the owner says", str(trouble))
 
     def _trouble(self, error: StoreUnavailableError) -> None:
         if not self._troubled:
