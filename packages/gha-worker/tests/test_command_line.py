@@ -16,7 +16,8 @@ def test_a_queue_that_does_not_exist_is_one_sentence(workers: Workers) -> None:
     worker = workers.start(url="s3://jobs/nowhere")
     assert worker.wait() == 1
     assert worker.log() == (
-        "gha-worker: there is no queue at s3://jobs/nowhere: its owner must create it first\n"
+        "gha-worker: there is no queue at s3://jobs/nowhere: its owner must create it first, as "
+        "`gha-queue put` does\n"
     )
 
 
