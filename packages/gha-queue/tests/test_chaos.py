@@ -61,6 +61,18 @@ class Crew:
         process.kill()
         process.wait()
 
+    def busy(self, patience: float = 60.0) -> int:
+        """The number of a worker that has a job in its hands, as soon as there is one."""
+        give_up = time.monotonic() + patience
+        while time.monotonic() < give_up:
+            for number, process in enumerate(self.running):
+                log = Path(process.args[-2])  # type: ignore[index,arg-type]
+                lines = log.read_text().splitlines() if log.exists() else []
+                if lines and lines[-1].startswith("start "):
+                    return number
+            time.sleep(0.02)
+        pytest.fail("no worker ever had a job")
+
     def finish(self, timeout: float) -> None:
         for process in self.running:
             assert process.wait(timeout) == 0
@@ -208,14 +220,22 @@ def test_every_job_ends_once_though_workers_are_killed(
     ids: list[str] = []
     kills = 0
     started = time.monotonic()
-    while time.monotonic() < started + duration:
+
+    def put_some() -> None:
         fresh = [f"job-{len(ids) + number}" for number in range(12)]
         in_threads([partial(queue.put, None, id=job, max_attempts=50) for job in fresh], 12)
-        ids += fresh
+        ids.extend(fresh)
+
+    while time.monotonic() < started + duration:
+        put_some()
         time.sleep(chance.uniform(0, 2 * pause))  # the workers' time between two deaths
         crew.kill(chance.randrange(8))
         crew.hire(1)
         kills += 1
+    # However slowly this machine starts its workers, one dies with a job in its hands.
+    put_some()
+    crew.kill(crew.busy())
+    crew.hire(1)
     queue.close()
     crew.finish(timeout=300)
     seconds = time.monotonic() - started
