@@ -61,15 +61,16 @@ class Crew:
         process.kill()
         process.wait()
 
-    def busy(self, patience: float = 60.0) -> int:
-        """The number of a worker that has a job in its hands, as soon as there is one."""
+    def kill_busy(self, patience: float = 60.0) -> str:
+        """Kill a worker that has just started a job, as soon as there is one; its attempt."""
         give_up = time.monotonic() + patience
         while time.monotonic() < give_up:
             for number, process in enumerate(self.running):
                 log = Path(process.args[-2])  # type: ignore[index,arg-type]
                 lines = log.read_text().splitlines() if log.exists() else []
                 if lines and lines[-1].startswith("start "):
-                    return number
+                    self.kill(number)
+                    return ".".join(lines[-1].split()[1:])
             time.sleep(0.02)
         pytest.fail("no worker ever had a job")
 
@@ -233,13 +234,16 @@ def test_every_job_ends_once_though_workers_are_killed(
         crew.hire(1)
         kills += 1
     # However slowly this machine starts its workers, one dies with a job in its hands.
-    put_some()
-    crew.kill(crew.busy())
-    crew.hire(1)
+    store = parse_place(url, client).open()
+    killed = None
+    while killed is None or store.read(f"outcomes/{killed}").body is not None:
+        put_some()
+        killed = crew.kill_busy()
+        crew.hire(1)
     queue.close()
     crew.finish(timeout=300)
     seconds = time.monotonic() - started
-    ends = check(queue, parse_place(url, client).open(), crew, ids)
+    ends = check(queue, store, crew, ids)
     assert ends.get("lost", 0) > 0
     print(  # noqa: T201 - the figures of the full size
         f"\n{scheme}: {len(ids)} jobs, {kills} kills in {duration} s, ended after {seconds:.0f} s; "
