@@ -169,8 +169,7 @@ class Claim:
 
         Returns the outcome that stands, that of the first ending where a claim is ended twice;
         raises LeaseLostError if others made it. After StoreUnavailableError the same call may be
-        repeated. Costs 1 PUT and 1 DELETE, from
-        attempt 2 on also 1 GET.
+        repeated. Costs 1 PUT and 1 DELETE, from attempt 2 on also 1 GET.
         """
         check_json("a result", result, InvalidResultError)
         return self._settle(OutcomeKind.SUCCEEDED, result=result)

@@ -10,6 +10,7 @@ from gha_queue import _endings, _keys
 from gha_queue._errors import InvalidQueueError, JobNotFoundError, RecordError
 from gha_queue._keys import Attempt
 from gha_queue._records import OutcomeKind, claim_from, dead_from
+from gha_queue._retries import retries_of
 from gha_queue._store import WIDTH
 from gha_queue._views import AttemptSeen, DeadLetter, History, JobSeen, State, Stats
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gha_queue._calls import Calls
-    from gha_queue._records import Job, Json
+    from gha_queue._records import Json
 
 _IN_JOBS_ALONE = frozenset({State.SUCCEEDED, State.RETRIED})
 
@@ -146,7 +147,7 @@ def read_history(calls: Calls, job_id: str) -> History:
             state = State.SUCCEEDED if outcome.kind is OutcomeKind.SUCCEEDED else State.DEAD
             break
         number, due = outcome.next, outcome.next_due
-    retries = _following(calls, job)
+    retries = tuple(later.id for later in retries_of(calls, job_id))
     return History(job, State.RETRIED if retries else state, tuple(attempts), retries)
 
 
@@ -158,12 +159,3 @@ def _unsettled(calls: Calls, attempt: Attempt, due: int) -> tuple[State, Attempt
         return State.RUNNING, seen
     state = State.READY if due <= calls.meter.now else State.DELAYED
     return state, AttemptSeen(attempt.number, None, None, None, None)
-
-
-def _following(calls: Calls, job: Job) -> tuple[str, ...]:
-    ids: list[str] = []
-    following = _keys.following_id(job.id)
-    while _endings.read_job(calls, following) is not None:
-        ids.append(following)
-        following = _keys.following_id(following)
-    return tuple(ids)

@@ -12,6 +12,8 @@ from gha_queue._records import Job, Outcome, OutcomeKind
 from gha_queue._rules import due_after
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gha_queue._calls import Calls
 
 
@@ -20,19 +22,22 @@ def newest(calls: Calls, job_id: str) -> Job:
 
     Raises JobNotFoundError, JobPurgedError.
     """
-    first, number = _keys.first_id(_keys.check_id(job_id))
-    job = _endings.read_job(calls, job_id)
+    job = _endings.read_job(calls, _keys.check_id(job_id))
     if job is None:
         raise JobNotFoundError(job_id)
-    while True:
-        number += 1
-        following = _endings.read_job(calls, _keys.retry_id(first, number))
-        if following is None:
-            break
-        job = following
+    for later in retries_of(calls, job_id):
+        job = later
     if job.purged:
         raise JobPurgedError(job.id)
     return job
+
+
+def retries_of(calls: Calls, job_id: str) -> Iterator[Job]:
+    """Yield the retries that followed a job, in their order. 1 GET each, and 1."""
+    following = _keys.following_id(job_id)
+    while (job := _endings.read_job(calls, following)) is not None:
+        yield job
+        following = _keys.following_id(following)
 
 
 class Trail:
@@ -40,12 +45,8 @@ class Trail:
 
     def __init__(self, calls: Calls, job_id: str) -> None:
         self._calls = calls
-        self._first, self._retry = _keys.first_id(_keys.check_id(job_id))
+        self._job_id = _keys.check_id(job_id)
         self._attempt = 1
-
-    @property
-    def _job_id(self) -> str:
-        return _keys.retry_id(self._first, self._retry)
 
     def look(self) -> Outcome | None:
         """Return how the job ended, None while it has not. 1 GET per new attempt, 2 at its end."""
@@ -76,7 +77,7 @@ class Trail:
         following = _keys.following_id(self._job_id)
         if _endings.read_job(self._calls, following) is None:
             return False
-        self._retry, self._attempt = self._retry + 1, 1
+        self._job_id, self._attempt = following, 1
         return True
 
 

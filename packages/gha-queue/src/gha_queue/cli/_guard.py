@@ -25,9 +25,9 @@ PATIENCE = 5.0
 POLL = 0.05
 
 
-def end_group(group: int, patience: float = PATIENCE) -> None:
+def end_group(group: int) -> None:
     """Ask every process of a group to end, and kill what is left after some seconds."""
-    give_up = time.monotonic() + patience
+    give_up = time.monotonic() + PATIENCE
     signal_group(group, signal.SIGTERM)
     while time.monotonic() < give_up and signal_group(group, 0):
         time.sleep(POLL)

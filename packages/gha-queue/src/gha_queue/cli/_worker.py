@@ -156,10 +156,8 @@ class Worker:
                 outcome, why = self._settle(claim, child, ending, code)
         except LeaseLostError:
             pass  # where the outcome was confirmed before, it stands
-        except (
-            OSError,
-            click.UsageError,
-        ):  # it did not start, or nobody reads the journal: others may do better
+        except (OSError, click.UsageError):
+            # It did not start, or nobody reads the journal: others may do better.
             with contextlib.suppress(QueueError):
                 claim.release()
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Actor:
+class Actor(ABC):
     """A process with its queue; `random` decides what it does, among jobs of these `ids`."""
 
     process: Process
@@ -42,9 +43,9 @@ class Actor:
     random: random.Random
     ids: Sequence[str]
 
+    @abstractmethod
     def work(self) -> None:
         """Do what such an actor does, to its end."""
-        raise NotImplementedError
 
     def say(self, what: str, *details: object) -> None:
         self.process.world.story.say(self.process.name, what, *details)
