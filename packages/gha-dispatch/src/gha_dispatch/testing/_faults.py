@@ -25,7 +25,10 @@ class FaultKind(enum.Enum):
 
 @dataclass(frozen=True)
 class Fault:
-    """The next `times` requests with this method and a path that holds the pattern."""
+    """The next `times` requests with this method and a path that holds the pattern.
+
+    `message` is what the body of a refusal says, `headers` are the answer's besides its type.
+    """
 
     kind: FaultKind
     method: str
@@ -33,6 +36,7 @@ class Fault:
     status: int = 502
     times: int = 1
     headers: tuple[tuple[str, str], ...] = ()
+    message: str = "Server Error"
 
 
 class Faults:
@@ -65,7 +69,7 @@ class Faults:
             self._handle(request)
         if fault.kind is FaultKind.LOSE:
             raise ConnectionLostError
-        return Response(fault.status, {"message": "Server Error"}, dict(fault.headers))
+        return Response(fault.status, {"message": fault.message}, dict(fault.headers))
 
     def _take(self, request: Request) -> Fault | None:
         with self._lock:
