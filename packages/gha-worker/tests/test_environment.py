@@ -20,7 +20,11 @@ JOB = CommandJob(script="true")
         "PIP_INDEX_URL",
         "https_proxy",
         "AWS_ENDPOINT_URL_S3",
+        "AWS_ENDPOINT_URL_STS",
         "AWS_REGION",
+        "AWS_ROLE_ARN",
+        "AWS_ROLE_SESSION_NAME",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
         "GITHUB_RUN_ID",
     ],
 )

@@ -39,6 +39,7 @@ situations = st.builds(
     abandoned=flags,
     drained=flags,
     refused_for_age=flags,
+    expired=flags,
 )
 timeouts = st.floats(min_value=0.1, max_value=50000)
 
@@ -55,6 +56,7 @@ def test_a_calm_worker_claims_and_stays() -> None:
         ({"cancelled": True}, Leaving.CANCELLED),
         ({"abandoned": True}, Leaving.ABANDONED),
         ({"closed": True, "drained": True}, Leaving.DRAINED),
+        ({"expired": True}, Leaving.EXPIRED),
         ({"now": 21000.0, "work_seen": 20999.0}, Leaving.TOO_OLD),
         ({"refused_for_age": True}, Leaving.TOO_OLD),
         ({"now": 210.0}, Leaving.IDLE),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from gha_worker._errors import (
+    IdentityError,
+    IdTokenError,
+    IdTokenPermissionError,
     InvalidJobError,
     InvalidResultError,
     MachineError,
     RefusedSecretError,
+    RoleRefusedError,
     UnsupportedVersionError,
     WorkerError,
 )
@@ -16,6 +20,9 @@ from gha_worker._result import CommandResult, Reason
 __all__ = [
     "CommandJob",
     "CommandResult",
+    "IdTokenError",
+    "IdTokenPermissionError",
+    "IdentityError",
     "InvalidJobError",
     "InvalidResultError",
     "MachineError",
@@ -24,6 +31,7 @@ __all__ = [
     "Reason",
     "RefusedSecretError",
     "Resources",
+    "RoleRefusedError",
     "UnsupportedVersionError",
     "WorkerError",
 ]

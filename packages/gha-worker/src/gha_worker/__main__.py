@@ -57,6 +57,7 @@ def run(
         from gha_queue import Queue, QueueError
         from gha_worker._environment import drop_empty_aws
         from gha_worker._guarded import adopt_orphans
+        from gha_worker._identity import assumed_role
         from gha_worker._info import default_name
         from gha_worker._journal import Journal
         from gha_worker._worker import Worker, WorkerSettings
@@ -70,9 +71,12 @@ def run(
             started=_STARTED,
             work_dir=work_dir,
         )
+        journal = Journal()
         try:
-            queue = Queue.attach(queue_url)
-            Worker(queue, settings, dict(os.environ), Journal(), signals).run()
+            with assumed_role(os.environ, settings.name, journal.worker) as identity:
+                queue = Queue.attach(queue_url)
+                environment = dict(os.environ)
+                Worker(queue, settings, environment, journal, signals, identity=identity).run()
         except (QueueError, WorkerError) as error:
             click.echo(f"gha-worker: {error}", err=True)
             sys.exit(1)

@@ -25,8 +25,11 @@ _ALLOWED = frozenset(
         *("AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO"),
         *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
         *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
-        # Where the store is and how to speak to it, not who speaks.
-        *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION"),
+        # Where the store is and how to speak to it. Who speaks is a secret, which a job names, or a
+        # role: its token lies in a file that every process of this user can read anyway.
+        *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS"),
+        *("AWS_REGION", "AWS_DEFAULT_REGION"),
+        *("AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE"),
         *("AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"),
         "AWS_EC2_METADATA_DISABLED",
     }

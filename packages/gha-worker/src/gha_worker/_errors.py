@@ -5,6 +5,10 @@ WorkerError
 │   ├── UnsupportedVersionError    it is one, of another format version
 │   └── RefusedSecretError         it names a secret that no job may have
 ├── InvalidResultError         a value that is no command result
+├── IdentityError              this worker cannot act as its AWS role
+│   ├── IdTokenPermissionError     its workflow run may not ask GitHub for an id token
+│   ├── IdTokenError               GitHub gave it none
+│   └── RoleRefusedError           AWS does not let the workflow run assume the role
 └── MachineError               this machine cannot run jobs (disk full, no rights, no processes)
 
 A job that fails is no error of the worker: see :class:`gha_worker.CommandResult`.
@@ -12,6 +16,7 @@ A job that fails is no error of the worker: see :class:`gha_worker.CommandResult
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -81,3 +86,50 @@ class MachineError(WorkerError):
             "Free some disk space and memory, or choose another --work-dir."
         )
         self.path = path
+
+
+class IdentityError(WorkerError):
+    """The worker cannot act as the role in AWS_ROLE_ARN."""
+
+
+class IdTokenPermissionError(IdentityError):
+    """The workflow run has no permission to ask GitHub for an id token."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__(
+            f"AWS_ROLE_ARN names {role}, but this workflow run may not ask GitHub for an id token. "
+            "Let `permissions` of the workflow that calls the worker hold `id-token: write`, as "
+            "`gha inject --oidc-role` writes it."
+        )
+        self.role = role
+
+
+class IdTokenError(IdentityError):
+    """GitHub gave no id token for `reason`; `status` is that of its answer, if there was one."""
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(
+            f"GitHub gave no id token ({reason}). Start the workflow again, and look at "
+            "https://www.githubstatus.com if it stays so."
+        )
+        self.reason = reason
+        self.status = status
+
+    @property
+    def refused(self) -> bool:
+        """Whether GitHub understood and said no, which asking again at once does not change."""
+        return self.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+
+
+class RoleRefusedError(IdentityError):
+    """AWS refused the role to this workflow run."""
+
+    def __init__(self, role: str, subject: str, issuer: str, audience: str, said: str) -> None:
+        super().__init__(
+            f"AWS does not let this workflow run assume {role} ({said}). Its trust policy must "
+            f"allow the sub {subject} with the aud {audience}, and {issuer} must be an identity "
+            "provider of the role's account."
+        )
+        self.role = role
+        self.subject = subject
+        self.audience = audience

@@ -23,6 +23,7 @@ class Leaving(Enum):
     CANCELLED = "the queue was cancelled"
     ABANDONED = "the owner of the queue is gone"
     DRAINED = "the queue is closed and empty"
+    EXPIRED = "it has no AWS identity any more, without which jobs would fail"
     IDLE = "no work came"
     TOO_OLD = "this machine is too old for the work that waits"
 
@@ -43,6 +44,7 @@ class Situation:
     abandoned: bool = False
     drained: bool = False
     refused_for_age: bool = False
+    expired: bool = False
 
     @property
     def left(self) -> float:
@@ -57,6 +59,7 @@ def why_leave(situation: Situation) -> Leaving | None:
         Leaving.CANCELLED: situation.cancelled,
         Leaving.ABANDONED: situation.abandoned,
         Leaving.DRAINED: situation.closed and situation.drained,
+        Leaving.EXPIRED: situation.expired,
         Leaving.TOO_OLD: situation.refused_for_age or situation.left <= 0,
         Leaving.IDLE: situation.now - situation.work_seen >= situation.idle_timeout,
     }

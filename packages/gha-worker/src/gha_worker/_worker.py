@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gha_queue import Claim, Queue
     from gha_worker._ending import Ended
     from gha_worker._guarded import GuardedScript
+    from gha_worker._identity import Identity
     from gha_worker._journal import Journal
     from gha_worker._signals import StopSignals
 
@@ -70,6 +71,7 @@ class Worker:
         journal: Journal,
         signals: StopSignals,
         *,
+        identity: Identity | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._queue = queue
@@ -77,6 +79,7 @@ class Worker:
         self._environment = environment
         self._journal = journal
         self._signals = signals
+        self._identity = identity
         self._chance = chance
         self._work_seen = self._reaped = time.monotonic()
         self._misses = 0
@@ -148,6 +151,7 @@ class Worker:
             cancelled=control.cancel,
             abandoned=control.abandoned,
             refused_for_age=self._refused_for_age,
+            expired=self._identity is not None and self._identity.expired,
         )
 
     def _run_one(self, pulse: Pulse, machine: Machine) -> bool:
