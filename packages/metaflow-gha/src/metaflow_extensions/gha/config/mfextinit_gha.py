@@ -12,3 +12,6 @@ GHA_WORKER_REF = from_conf("GHA_WORKER_REF", "main")
 GHA_CALLER_WORKFLOW = from_conf("GHA_CALLER_WORKFLOW", "metaflow-gha.yml")
 # The branch or tag on which it is dispatched; empty means the default branch.
 GHA_DISPATCH_REF = from_conf("GHA_DISPATCH_REF", "")
+# Whether a run gives the repository the secrets and variables that its VMs lack: auto sets what is
+# missing, always also replaces what is there, never asks and sets nothing.
+GHA_SYNC_SECRETS = from_conf("GHA_SYNC_SECRETS", "auto")

@@ -26,19 +26,29 @@ class Settings:
     worker_ref: str
     caller_workflow: str
     dispatch_ref: str
+    sync_secrets: str = "auto"
+    datastore: str = "s3"
+    metadata: str = "local"
+    service_url: str | None = None
 
     @classmethod
     def load(cls) -> Settings:
         """Read Metaflow's configuration: environment first, then its configuration files."""
         return cls(
             datastore_root=metaflow_config.DATASTORE_SYSROOT_S3,
-            endpoint=os.environ.get("AWS_ENDPOINT_URL_S3") or metaflow_config.S3_ENDPOINT_URL,
+            endpoint=os.environ.get("AWS_ENDPOINT_URL_S3")
+            or metaflow_config.S3_ENDPOINT_URL
+            or os.environ.get("AWS_ENDPOINT_URL"),
             user_repo=metaflow_config.GHA_USER_REPO or None,
             worker_repo=metaflow_config.GHA_WORKER_REPO,
             worker_workflow=metaflow_config.GHA_WORKER_WORKFLOW,
             worker_ref=metaflow_config.GHA_WORKER_REF,
             caller_workflow=metaflow_config.GHA_CALLER_WORKFLOW,
             dispatch_ref=metaflow_config.GHA_DISPATCH_REF,
+            sync_secrets=metaflow_config.GHA_SYNC_SECRETS,
+            datastore=metaflow_config.DEFAULT_DATASTORE,
+            metadata=metaflow_config.DEFAULT_METADATA,
+            service_url=metaflow_config.SERVICE_URL,
         )
 
     def require_root(self) -> str:

@@ -1,0 +1,150 @@
+"""Gives the repository what its VMs need and this machine has, before the first VMs are asked for.
+
+GitHub reads secrets when a workflow run is queued: what is set later is not seen
+(https://docs.github.com/en/actions/reference/security/secrets).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from metaflow import metaflow_config
+
+from metaflow_extensions.gha.setup.addresses import Runners, host_of, obstacle
+from metaflow_extensions.gha.setup.credentials import local_credentials
+from metaflow_extensions.gha.setup.fingerprint import Fingerprint
+from metaflow_extensions.gha.setup.gh_commands import GhCommands
+from metaflow_extensions.gha.setup.repository_values import (
+    ENDPOINT,
+    REGION,
+    ROOT,
+    SERVICE,
+    Changes,
+    LocalValues,
+    SyncMode,
+    secret_changes,
+    variable_changes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gha_dispatch import GitHub
+    from metaflow_extensions.gha.launcher.settings import Settings
+    from metaflow_extensions.gha.setup.caller import CallerOptions
+    from metaflow_extensions.gha.setup.credentials import Credentials
+
+
+@dataclass(frozen=True)
+class SecretSync:
+    """What the repository lacks of what this machine has. Made by `compare`; `apply` sets it.
+
+    Two steps, because a run first proves by its queue that the values are good.
+    """
+
+    github: GitHub
+    secrets: Changes
+    variables: Changes
+    fingerprint: Fingerprint
+    compared: str
+
+    @classmethod
+    def compare(
+        cls, github: GitHub, settings: Settings, root: str, options: CallerOptions
+    ) -> SecretSync | None:
+        """Compare; None where there is nothing to do. Two requests, none when nothing changed here since the last time.
+
+        `options` are those of the caller workflow on GitHub. Inside GitHub Actions the repository is left alone:
+        a run there must not write what the next one reads.
+
+        Raises
+        ------
+        UnmetError
+            the VMs could not work, and nothing that may be set from here mends it
+        DispatchError
+            GitHub or gh
+        """
+        mode = SyncMode.parse(settings.sync_secrets)
+        if mode is SyncMode.NEVER or os.environ.get("GITHUB_ACTIONS") == "true":
+            return None
+        is_keyless = bool(options.oidc_role)
+        credentials = local_credentials(fetch_temporary=mode is SyncMode.ALWAYS and not is_keyless)
+        runners = Runners.of(github.repository.host, options.runs_on)
+        local = local_values(settings, root, credentials, runners)
+        compared = _as_text(local, mode, options)
+        fingerprint = Fingerprint.of(str(github.repository))
+        if fingerprint.matches(compared):
+            return None
+        commands = GhCommands.of(github)
+        held = github.variables.values()
+        variables = variable_changes(local, held, mode, commands)
+        secrets = secret_changes(
+            local, frozenset(github.secrets.names()), mode, commands, is_keyless=is_keyless
+        )
+        return cls(github, secrets, variables, fingerprint, compared)
+
+    def apply(self) -> Iterator[str]:
+        """Set what is to be set; yields a line for each value that now is, and for each that differs."""
+        yield from apply_changes(self.github, self.secrets, self.variables)
+        yield from self.variables.notes
+        self.fingerprint.remember(self.compared)
+
+
+def apply_changes(github: GitHub, secrets: Changes, variables: Changes) -> Iterator[str]:
+    """Set the secrets and variables; yields a line for each that now is. Two requests for each, at most."""
+    repository = f"{github.repository.owner}/{github.repository.name}"
+    for name, value in variables.values.items():
+        github.variables.set(name, value)
+        yield f"Set the variable {name} of {repository} to {value}."
+    for name, value in secrets.values.items():
+        github.secrets.set(name, value)
+        yield f"Set the secret {name} of {repository} to what is used here."
+
+
+def local_values(
+    settings: Settings, root: str, credentials: Credentials, runners: Runners
+) -> LocalValues:
+    """Collect what a run uses here; `root` is the datastore's. Resolves the names in addresses."""
+    variables = {
+        ROOT: root,
+        ENDPOINT: settings.endpoint,
+        REGION: _region(),
+        SERVICE: settings.service_url,
+        "METAFLOW_DEFAULT_METADATA": settings.metadata if settings.metadata != "local" else None,
+    }
+    unreachable = {}
+    for name in (ENDPOINT, SERVICE):
+        url = variables[name]
+        trouble = obstacle(host_of(url, name), runners) if url else None
+        if trouble:
+            unreachable[name] = trouble
+    return LocalValues(
+        credentials,
+        metaflow_config.SERVICE_AUTH_KEY,
+        {name: value for name, value in variables.items() if value},
+        unreachable,
+    )
+
+
+def _region() -> str | None:
+    import boto3
+
+    return os.environ.get("AWS_REGION") or boto3.session.Session().region_name
+
+
+def _as_text(local: LocalValues, mode: SyncMode, options: CallerOptions) -> str:
+    """All that the outcome of a comparison rests on, besides what GitHub holds."""
+    return json.dumps(
+        [
+            mode.value,
+            bool(options.oidc_role),
+            local.credentials.kind.value,
+            sorted(local.credentials.secrets.items()),
+            local.service_key,
+            sorted(local.variables.items()),
+            sorted(local.unreachable),
+        ]
+    )
