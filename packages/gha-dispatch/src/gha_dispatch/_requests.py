@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from gha_dispatch._errors import RepositoryNotFoundError
-from gha_dispatch._refusals import refusal
+from gha_dispatch._refusals import of_repository
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gha_dispatch._gh import Answer, Gh, Json
+    from gha_dispatch._patience import Patience
     from gha_dispatch._repository import Repository
 
-PAGE = 100  # the most that GitHub lists in one answer
+PAGE = 100  # the most that GitHub lists in one answer, of most things
 
 
 @dataclass(frozen=True)
@@ -24,33 +24,57 @@ class Requests:
 
     gh: Gh
     repository: Repository
+    patience: Patience
 
-    def send(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Answer:
-        """One request; the answer whatever its status."""
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        repeat: bool | None = None,
+    ) -> Answer:
+        """One request; the answer whatever its status.
+
+        It is repeated where that is safe: by `repeat`, else unless it is a POST.
+        """
         repository = self.repository
         endpoint = f"repos/{repository.owner}/{repository.name}{path}"
-        return self.gh.api(repository.host, method, endpoint, body)
+        return self.patience.answer(
+            lambda: self.gh.api(repository.host, method, endpoint, body),
+            repeat=method != "POST" if repeat is None else repeat,
+        )
 
     def confirmed(self, answer: Answer, action: str) -> Answer:
         """The answer if it is a success, else the error that it means."""
         if answer.is_success:
             return answer
-        if answer.status == HTTPStatus.NOT_FOUND:
-            raise RepositoryNotFoundError(str(self.repository))
-        raise refusal(answer, host=self.repository.host, action=action)
+        raise of_repository(answer, str(self.repository), action)
 
-    def pages(self, path: str, key: str, action: str) -> list[Json]:
-        """Everything that a list holds. One request per 100."""
+    def pages(self, path: str, key: str, action: str, size: int = PAGE) -> list[Json]:
+        """Everything that a list holds. One request per `size`."""
         items: list[Json] = []
+        number = 0
         while True:
-            number = len(items) // PAGE + 1
-            answer = self.send("GET", f"{path}?per_page={PAGE}&page={number}")
-            found = self.confirmed(answer, action).body[key]
-            items += found
-            if len(found) < PAGE:
+            number += 1
+            answer = self.send("GET", f"{path}?per_page={size}&page={number}")
+            body = self.confirmed(answer, action).body
+            items += body[key]
+            if not body[key] or len(items) >= body["total_count"]:
                 return items
+
+    def delete(self, path: str, action: str) -> None:
+        """Delete what has this path, if it is there. One request, two when it is not."""
+        answer = self.send("DELETE", path)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            self.read()  # the repository is to be seen, so it is the thing that is gone
+            return
+        self.confirmed(answer, action)
+
+    def read(self) -> Json:
+        """GitHub's record of the repository. One request."""
+        return self.confirmed(self.send("GET", ""), "read the repository").body
 
     def default_branch(self) -> str:
         """The name of the default branch. One request."""
-        answer = self.confirmed(self.send("GET", ""), "read the repository")
-        return str(answer.body["default_branch"])
+        return str(self.read()["default_branch"])

@@ -1,19 +1,17 @@
-"""The Actions secrets of a repository: their names, and setting one."""
+"""The Actions secrets of a repository: their names, setting and deleting one."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from gha_dispatch._errors import GitHubUnavailableError, NotAuthenticatedError
-from gha_dispatch._gh import NO_LOGIN, Answer, last_line
+from gha_dispatch._gh import Answer
+from gha_dispatch._names import check
 
 if TYPE_CHECKING:
     from gha_dispatch._requests import Requests
-
-MAX_BYTES = 48 * 1024
-_NAME = re.compile(r"(?!GITHUB_)[A-Z_][A-Z0-9_]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -34,27 +32,34 @@ class Secrets:
         (https://docs.github.com/en/actions/reference/security/secrets), and for a value that is
         empty or ends in a line break: gh drops those, and the secret would not be what was given.
         """
-        if not _NAME.fullmatch(name):
-            raise ValueError(
-                f"{name!r} is no name for a secret. Use letters, digits and underscores; do not "
-                "begin with a digit or GITHUB_."
-            )
-        if len(value.encode()) > MAX_BYTES:
-            raise ValueError(f"The secret {name} is larger than GitHub's {MAX_BYTES} bytes.")
+        check("secret", name, value)
         if not value or value != value.rstrip("\r\n"):
             raise ValueError(
                 f"The secret {name} is empty or ends in a line break, which gh would drop. "
                 "Strip it first."
             )
-        repository = self.requests.repository
+        requests, action = self.requests, f"set the secret {name}"
+        answer = requests.patience.answer(lambda: self._put(name, value), repeat=True)
+        if answer.status in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
+            # gh does not show the headers that say why; a related request's do
+            requests.confirmed(requests.send("GET", "/actions/secrets/public-key"), action)
+        requests.confirmed(answer, action)
+
+    def delete(self, name: str) -> None:
+        """Delete a secret; one that does not exist is no error. One request, two for that one.
+
+        Safe to repeat.
+        """
+        check("secret", name)
+        self.requests.delete(f"/actions/secrets/{name}", f"delete the secret {name}")
+
+    def _put(self, name: str, value: str) -> Answer:
+        gh, repository = self.requests.gh, self.requests.repository
         arguments = ["secret", "set", name, "--repo", str(repository)]
-        done = self.requests.gh.call(repository.host, arguments, value)
+        done = gh.call(repository.host, arguments, value)
         if done.returncode == 0:
-            return
-        if done.returncode == NO_LOGIN:
-            raise NotAuthenticatedError(repository.host)
+            return Answer(HTTPStatus.NO_CONTENT, {}, None)
         status = re.search(r"HTTP (\d{3})(?:: ([^\n(]*))?", done.stderr)
         if status is None:
-            raise GitHubUnavailableError(repository.host, last_line(done.stderr))
-        answer = Answer(int(status[1]), {}, {"message": (status[2] or "").strip()})
-        self.requests.confirmed(answer, f"set the secret {name}")
+            raise gh.failure(repository.host, done)
+        return Answer(int(status[1]), {}, {"message": (status[2] or "").strip()})

@@ -1,41 +1,30 @@
-"""A workflow of the repository: whether it exists, and starting it once."""
+"""A workflow of the repository: what is known of it, and its runs."""
 
 from __future__ import annotations
 
-import contextlib
-import re
+import base64
+import binascii
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from gha_dispatch._dispatch import Dispatch
 from gha_dispatch._errors import (
-    DispatchError,
-    GitHubUnavailableError,
+    PermissionDeniedError,
     RefNotFoundError,
-    UnclearDispatchError,
     WorkflowNotFoundError,
 )
-from gha_dispatch._refusals import refusal
-from gha_dispatch._run import WorkflowRun, read_details, read_status
+from gha_dispatch._requests import PAGE
+from gha_dispatch._run import WorkflowRun, read_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from gha_dispatch._gh import Answer
+    from gha_dispatch._gh import Json
     from gha_dispatch._requests import Requests
 
-PAUSE = 2.0  # seconds between two looks for a run
-NEWEST = 50  # runs that one look sees
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a run is looked for, in seconds, and by which clock."""
-
-    lookup: float
-    clock: Callable[[], float]
-    sleep: Callable[[float], None]
+FOLDER = ".github/workflows"
 
 
 @dataclass(frozen=True)
@@ -44,84 +33,121 @@ class Workflow:
 
     requests: Requests = field(repr=False)
     file: str
-    patience: Patience = field(repr=False)
+
+    def source(self, ref: str | None = None) -> str | None:
+        """The text of the file, on the default branch or another ref; None when it is not there.
+
+        One request, two when it is not there. Raises RefNotFoundError, and PermissionDeniedError
+        for a token that may not read contents: whether there is a file is unknown then.
+        """
+        path = f"/contents/{FOLDER}/{quote(self.file, safe='')}"
+        answer = self.requests.send("GET", path + (f"?ref={quote(ref, safe='')}" if ref else ""))
+        if answer.status == HTTPStatus.NOT_FOUND:
+            self.requests.read()
+            if ref is not None and "No commit found" in answer.message:
+                raise RefNotFoundError(str(self.requests.repository), ref)
+            return None
+        body = self.requests.confirmed(answer, "read the repository's contents").body
+        return _decoded(body)
 
     def exists(self) -> bool:
-        """Whether GitHub knows the workflow. One request, two when it does not.
+        """Whether the workflow is on the default branch. One request, two when it is not.
 
-        Raises RepositoryNotFoundError rather than False when the repository is not to be seen.
+        GitHub's list of workflows also holds those of other branches, so the file itself is asked
+        for. Where the token may not read contents, the list decides: then a workflow that is on
+        another branch alone is taken for one of the default branch. Raises
+        RepositoryNotFoundError rather than False when the repository is not to be seen.
         """
-        answer = self.requests.send("GET", self._path())
-        if answer.status == HTTPStatus.NOT_FOUND:
-            self.requests.default_branch()
-            return False
-        self.requests.confirmed(answer, "read the workflow")
-        return True
+        try:
+            return self.source() is not None
+        except PermissionDeniedError:
+            return self._record() is not None
 
     def require(self) -> None:
         """Raise WorkflowNotFoundError unless the workflow exists. Costs what `exists` does."""
         if not self.exists():
-            raise WorkflowNotFoundError(str(self.requests.repository), self.file)
+            raise self._missing()
 
-    def dispatch(self, inputs: Mapping[str, str], ref: str | None, marker: str) -> WorkflowRun:
+    def state(self) -> str:
+        """GitHub's word: active, disabled_manually, disabled_inactivity, disabled_fork, ...
+
+        One request, two without the workflow. Raises WorkflowNotFoundError.
+        """
+        record = self._record()
+        if record is None:
+            raise self._missing()
+        return str(record["state"])
+
+    def enable(self) -> None:
+        """Switch the workflow on. One request. Safe to repeat. Raises WorkflowNotFoundError."""
+        answer = self.requests.send("PUT", f"{self._path()}/enable")
+        if answer.status == HTTPStatus.NOT_FOUND:
+            self.requests.read()
+            raise self._missing()
+        self.requests.confirmed(answer, f"enable {self.file}")
+
+    def runs(self, limit: int = 20) -> list[WorkflowRun]:
+        """The newest runs, the newest first, each with its `seen`. One request per 100.
+
+        Raises WorkflowNotFoundError.
+        """
+        found: list[Json] = []
+        size = min(limit, PAGE)
+        while len(found) < limit:
+            path = f"{self._path()}/runs?per_page={size}&page={len(found) // size + 1}"
+            answer = self.requests.send("GET", path)
+            if answer.status == HTTPStatus.NOT_FOUND:
+                self.requests.read()
+                raise self._missing()
+            page = self.requests.confirmed(answer, "list the runs").body["workflow_runs"]
+            found += page
+            if len(page) < size:
+                break
+        seen = map(read_status, found[:limit])
+        return [WorkflowRun(run.id, run.url, self.requests, run) for run in seen]
+
+    def dispatch(
+        self, inputs: Mapping[str, str], ref: str | None = None, marker: str | None = None
+    ) -> WorkflowRun:
         """Start one run and tell which one it is.
 
         `ref` is a branch or tag, None the default branch. `marker` is a text that the workflow's
         `run-name` shows for these inputs and that no other run has in its title. One request, one
-        more without a ref. The dispatch is never sent twice: after an unclear answer (none in
-        time, a 5xx) and after one without details the run is looked up by its marker, one request
-        every two seconds within the client's `lookup`.
+        more without a ref. What a rate limit refuses is sent again, for it was not done; apart
+        from that the dispatch is never sent twice: after an unclear answer (none in time, a 5xx)
+        and after one that names no run (older servers') the run is looked up by its marker, one
+        request every two seconds within the client's `lookup`. Without a marker there is nothing
+        to look for, and such an answer is an UnclearDispatchError at once.
 
-        Raises WorkflowNotFoundError, WorkflowNotDispatchableError, InputsRejectedError,
-        RefNotFoundError, RepositoryNotFoundError: nothing was started. UnclearDispatchError:
-        nothing was confirmed. Not promised: that the run has begun, or ever will.
+        Raises WorkflowNotFoundError, WorkflowDisabledError, ActionsDisabledError,
+        WorkflowNotDispatchableError, InputsRejectedError, RefNotFoundError,
+        RepositoryNotFoundError: nothing was started. UnclearDispatchError: nothing was confirmed.
+        Not promised: that the run has begun, or ever will.
         https://docs.github.com/en/rest/actions/workflows#create-a-workflow-dispatch-event
         """
-        if not marker:
-            raise ValueError("A dispatch needs a marker: a text that only its run's title has.")
-        chosen = ref if ref is not None else self.requests.default_branch()
-        body = {"ref": chosen, "inputs": dict(inputs), "return_run_details": True}
-        try:
-            answer = self.requests.send("POST", f"{self._path()}/dispatches", body)
-            if not answer.is_success:
-                raise self._refused(answer, chosen)
-        except GitHubUnavailableError as error:
-            return self._look_up(marker, error.reason)
-        run = read_details(answer.body)
-        return run if run is not None else self._look_up(marker, "the answer named no run")
+        if marker == "":
+            raise ValueError("An empty marker is in every title. Give one of its own, or None.")
+        return Dispatch(self.requests, self, self._path()).send(inputs, ref, marker)
 
-    def _look_up(self, marker: str, reason: str) -> WorkflowRun:
-        deadline = self.patience.clock() + self.patience.lookup
-        path = f"{self._path()}/runs?event=workflow_dispatch&per_page={NEWEST}"
-        while True:
-            try:
-                answer = self.requests.send("GET", path)
-                found = self.requests.confirmed(answer, "list the runs").body["workflow_runs"]
-            except DispatchError:  # whatever it is, it does not say that nothing was started
-                found = []
-            for run in map(read_status, found):
-                if marker in run.title:
-                    return WorkflowRun(run.id, run.url)
-            if self.patience.clock() >= deadline:
-                repository = str(self.requests.repository)
-                raise UnclearDispatchError(repository, self.file, marker, reason)
-            self.patience.sleep(PAUSE)
-
-    def _refused(self, answer: Answer, ref: str) -> Exception:
-        repository = self.requests.repository
+    def _record(self) -> Json | None:
+        answer = self.requests.send("GET", self._path())
         if answer.status == HTTPStatus.NOT_FOUND:
-            with contextlib.suppress(GitHubUnavailableError):  # the refusal itself was clear
-                self.requests.default_branch()
-            return WorkflowNotFoundError(str(repository), self.file)
-        is_unprocessable = answer.status == HTTPStatus.UNPROCESSABLE_ENTITY
-        if is_unprocessable and re.search(r"No ref found", answer.message):
-            return RefNotFoundError(str(repository), ref)
-        return refusal(
-            answer,
-            host=repository.host,
-            action=f"dispatch {self.file}",
-            dispatch=(str(repository), self.file),
-        )
+            self.requests.read()
+            return None
+        return self.requests.confirmed(answer, "read the workflow").body
+
+    def _missing(self) -> WorkflowNotFoundError:
+        return WorkflowNotFoundError(str(self.requests.repository), self.file)
 
     def _path(self) -> str:
         return f"/actions/workflows/{quote(self.file, safe='')}"
+
+
+def _decoded(body: Json) -> str | None:
+    """The text of a file; None for what is no file, such as a directory."""
+    if not isinstance(body, dict) or body.get("encoding") != "base64":
+        return None
+    try:
+        return base64.b64decode(body["content"]).decode("utf-8", "replace")
+    except binascii.Error:
+        return None

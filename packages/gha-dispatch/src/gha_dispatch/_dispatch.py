@@ -1,0 +1,125 @@
+"""Sending a dispatch once, finding its run, and finding out why it was refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from gha_dispatch._access import are_enabled
+from gha_dispatch._errors import (
+    ActionsDisabledError,
+    DispatchError,
+    GitHubUnavailableError,
+    NetworkError,
+    PermissionDeniedError,
+    RateLimitedError,
+    UnclearDispatchError,
+    WorkflowDisabledError,
+    WorkflowNotFoundError,
+)
+from gha_dispatch._refusals import of_dispatch
+from gha_dispatch._run import WorkflowRun, read_status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gha_dispatch._gh import Answer, Json
+    from gha_dispatch._requests import Requests
+    from gha_dispatch._workflow import Workflow
+
+PAUSE = 2.0  # seconds between two looks for a run
+NEWEST = 50  # runs that one look sees
+OFF_FOR_FORKS = "disabled_fork"
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """One dispatch of the workflow below `path`."""
+
+    requests: Requests
+    workflow: Workflow
+    path: str
+
+    def send(self, inputs: Mapping[str, str], ref: str | None, marker: str | None) -> WorkflowRun:
+        """Start one run; see Workflow.dispatch."""
+        chosen = ref if ref is not None else self.requests.default_branch()
+        body = {"ref": chosen, "inputs": dict(inputs), "return_run_details": True}
+        try:
+            answer = self.requests.send("POST", f"{self.path}/dispatches", body)
+        except NetworkError as error:
+            return self._look_up(marker, error.reason)
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return self._look_up(marker, f"HTTP {answer.status}")
+        if not answer.is_success:
+            raise self._refused(answer, chosen)
+        run = self._named(answer.body)
+        return run if run is not None else self._look_up(marker, "it named no run")
+
+    def _named(self, body: Json) -> WorkflowRun | None:
+        """The run that the answer names; None when it names none, as older servers' does not."""
+        if not isinstance(body, dict) or "workflow_run_id" not in body:
+            return None
+        return WorkflowRun(int(body["workflow_run_id"]), str(body["html_url"]), self.requests)
+
+    def _look_up(self, marker: str | None, reason: str) -> WorkflowRun:
+        patience = self.requests.patience
+        deadline = patience.clock() + patience.lookup
+        # a rate limit is no reason to look for longer
+        hasty = replace(self.requests, patience=replace(patience, limits=patience.lookup))
+        path = f"{self.path}/runs?event=workflow_dispatch&per_page={NEWEST}"
+        while marker is not None:
+            try:
+                answer = hasty.send("GET", path)
+                found = hasty.confirmed(answer, "list the runs").body["workflow_runs"]
+            except RateLimitedError:  # it outlasts the look-up
+                break
+            except DispatchError:  # whatever it is, it does not say that nothing was started
+                found = []
+            for run in map(read_status, found):
+                if marker in run.title:
+                    return WorkflowRun(run.id, run.url, self.requests, run)
+            if patience.clock() >= deadline:
+                break
+            patience.sleep(PAUSE)
+        repository = str(self.requests.repository)
+        raise UnclearDispatchError(repository, self.workflow.file, marker, reason)
+
+    def _refused(self, answer: Answer, ref: str) -> DispatchError:
+        """The error for a refusal. Asks up to four times more when GitHub's words do not tell."""
+        repository, file = str(self.requests.repository), self.workflow.file
+        is_disabled = "disabled" in answer.message.lower()
+        if answer.status != HTTPStatus.NOT_FOUND and not is_disabled:
+            return of_dispatch(answer, repository, file, ref)
+        try:
+            return self._hindrance()
+        except (GitHubUnavailableError, RateLimitedError):  # the refusal itself was clear
+            kind = WorkflowDisabledError if is_disabled else WorkflowNotFoundError
+            return kind(repository, file)
+        except DispatchError as error:
+            return error
+
+    def _hindrance(self) -> DispatchError:
+        """What stands in the way of every dispatch of this workflow."""
+        repository, file = str(self.requests.repository), self.workflow.file
+        record = self.requests.read()
+        try:
+            state = self.workflow.state()
+        except WorkflowNotFoundError:
+            state = None
+        if state == OFF_FOR_FORKS:
+            return ActionsDisabledError(repository, fork=True)
+        if are_enabled(self.requests) is False:
+            return ActionsDisabledError(repository)
+        if state is not None and state.startswith("disabled"):
+            return WorkflowDisabledError(repository, file)
+        if state is not None:  # GitHub says "not found" for what a login may see and not do
+            remedy = "Use an account with write access to the repository."
+            return PermissionDeniedError(f"dispatch {file}", "Not Found", remedy)
+        try:
+            is_there = self.workflow.source() is not None
+        except PermissionDeniedError:
+            is_there = False
+        if is_there and record.get("fork"):
+            return ActionsDisabledError(repository, fork=True)
+        return WorkflowNotFoundError(repository, file, unread=is_there)
