@@ -6,6 +6,7 @@ import atexit
 import resource
 import secrets
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,10 +16,10 @@ from metaflow.runtime import MAX_WORKERS
 from metaflow_extensions.gha.errors import GhaException
 from metaflow_extensions.gha.launcher.code_package import CodePackage
 from metaflow_extensions.gha.launcher.demand import graph_width
-from metaflow_extensions.gha.launcher.inject import check_literals
 from metaflow_extensions.gha.launcher.relay_server import RelayServer
 from metaflow_extensions.gha.launcher.settings import QUEUES, Settings
 from metaflow_extensions.gha.launcher.supervisor import Run, Supervisor
+from metaflow_extensions.gha.setup.inject import check_checkout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +95,7 @@ class Backend:
                 "run with --datastore=s3, or set METAFLOW_DEFAULT_DATASTORE=s3."
             )
         root = settings.require_root()
-        check_literals(settings)
+        check_checkout(settings)
         github = _github(settings)
         name = f"{flow.name}/{run_id}.{secrets.token_hex(4)}"
         queue_url = f"{root}/{QUEUES}/{name}"
@@ -113,6 +114,7 @@ class Backend:
             limit=limit,
             first_wave=max(1, min(limit, graph_width(graph, frozenset(decorators)))),
             ref=settings.dispatch_ref or None,
+            python=f"{sys.version_info.major}.{sys.version_info.minor}",
         )
         _raise_descriptor_limit()
         supervisor = Supervisor(queue, github, run, say)

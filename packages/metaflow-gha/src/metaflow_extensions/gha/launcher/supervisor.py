@@ -52,6 +52,7 @@ class Run:
     limit: int
     first_wave: int
     ref: str | None
+    python: str
 
 
 @dataclass
@@ -290,13 +291,15 @@ class Supervisor(threading.Thread):
         )
 
         first_try = self._unsent is None
+        vms = "1 VM" if wave.size == 1 else f"{wave.size} VMs"
         try:
             wave.run = self._github.workflow(self._run.workflow).dispatch(
                 {
-                    "title": self._run.title,
+                    "title": f"{self._run.title}: {vms}",
                     "queue": self._run.queue_path,
                     "wave": wave.id,
                     "vms": json.dumps([str(index) for index in range(wave.size)]),
+                    "python": self._run.python,
                 },
                 ref=self._run.ref,
                 marker=wave.id,
@@ -317,7 +320,6 @@ class Supervisor(threading.Thread):
         self._unsent = None
         self._waves.append(wave)
         self._idle_vms += wave.size
-        vms = "1 VM" if wave.size == 1 else f"{wave.size} VMs"
         self._say(f"Starting {vms}: {_url(wave)}")
 
     def _give_up(self, reason: str) -> None:

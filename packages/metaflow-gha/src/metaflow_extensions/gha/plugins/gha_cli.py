@@ -37,10 +37,49 @@ def step(ctx: Any, queue: str, **_: Any) -> None:
     ctx.exit(run_as_command(ctx.obj, spec, Queue.attach(queue, Settings.load().s3_client())))
 
 
-@gha.command(help="Write the workflow that starts this repository's VMs into .github/workflows.")
+@gha.command(
+    help="Write the workflow that starts this repository's VMs into .github/workflows. Run it again after an upgrade: "
+    "what is not said here stays as the file has it."
+)
+@click.option(
+    "--standalone/--reusable",
+    default=None,
+    help="Put the worker into this repository too, so that nobody else's workflow gets its secrets; or call the "
+    "worker's own repository.  [default: reusable]",
+)
+@click.option(
+    "--oidc-role",
+    metavar="ARN",
+    help="Let the VMs take on this AWS role by GitHub's identity, without stored keys. Empty: back to keys.",
+)
+@click.option(
+    "--runs-on",
+    metavar="LABEL",
+    help="The runner of the VMs; several labels with commas between them.  [default: ubuntu-latest]",
+)
+@click.option(
+    "--pin/--no-pin",
+    default=None,
+    help="Write down the commit that the worker's branch or tag names today, or the name.  [default: no-pin]",
+)
+@click.option(
+    "--check", is_flag=True, help="Write nothing; exit 1 if a file is missing or outdated."
+)
+@click.option("--force", is_flag=True, help="Overwrite what was changed by hand.")
 @click.pass_context
-def inject(ctx: Any) -> None:
-    from metaflow_extensions.gha.launcher.inject import inject as write_workflow
+def inject(
+    ctx: Any,
+    standalone: bool | None,
+    oidc_role: str | None,
+    runs_on: str | None,
+    pin: bool | None,
+    check: bool,
+    force: bool,
+) -> None:
+    from metaflow_extensions.gha.setup.inject import Wish, check_files
+    from metaflow_extensions.gha.setup.inject import inject as write_files
 
-    for line in write_workflow():
+    labels = tuple(label.strip() for label in runs_on.split(",")) if runs_on is not None else None
+    wish = Wish(standalone, oidc_role, labels, pin)
+    for line in [check_files(wish)] if check else write_files(wish, force=force):
         ctx.obj.echo_always(line)

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 from metaflow.util import get_username
 
 from metaflow_extensions.gha.errors import GhaException
-from metaflow_extensions.gha.launcher.inject import caller_workflow
 from metaflow_extensions.gha.launcher.settings import Settings
 from metaflow_extensions.gha.sandbox.image import runner_image
-from metaflow_extensions.gha.sandbox.worker_source import worker_source
 from metaflow_extensions.gha.sandbox.working_copy import WorkingCopy
+from metaflow_extensions.gha.setup.caller import WORKER_DIRECTORY, WORKFLOWS, CallerOptions
+from metaflow_extensions.gha.setup.inject import files
+from metaflow_extensions.gha.setup.worker_bundle import worker_sources, worker_workflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -112,6 +113,8 @@ def open_site(project: Path, folders: Folders, *, keep_bucket: bool) -> Iterator
             )
             s3.create_bucket(BUCKET)
             links = stack.enter_context(tempfile.TemporaryDirectory(prefix="gha-image-"))
+            worker = stack.enter_context(tempfile.TemporaryDirectory(prefix="gha-worker-"))
+            _write_worker(Path(worker), settings)
             variables = {
                 "METAFLOW_DATASTORE_SYSROOT_S3": f"s3://{BUCKET}/metaflow",
                 "AWS_ENDPOINT_URL_S3": s3.endpoint,
@@ -126,7 +129,7 @@ def open_site(project: Path, folders: Folders, *, keep_bucket: bool) -> Iterator
                         image=runner_image(Path(links)),
                         secrets={name: s3.environment[name] for name in keys},
                         variables=variables,
-                        actions={settings.worker_repo: worker_source()},
+                        actions={settings.worker_repo: Path(worker)},
                         max_jobs=max(2, os.cpu_count() or 2),
                         state=folders.logs,
                     )
@@ -146,12 +149,22 @@ def _copy(project: Path, folders: Folders, settings: Settings) -> tuple[WorkingC
     """Copy the project as it stands, with a caller workflow; whether that one had to be written."""
     shutil.rmtree(folders.copy, ignore_errors=True)
     copy = WorkingCopy.make(project, folders.copy, leave_out=folders.root)
-    workflow = copy.root / ".github" / "workflows" / settings.caller_workflow
-    if workflow.is_file():
+    if (copy.root / WORKFLOWS / settings.caller_workflow).is_file():
         return copy, False
-    workflow.parent.mkdir(parents=True, exist_ok=True)
-    workflow.write_text(caller_workflow(settings), encoding="utf-8")
+    _write(copy.root, files(CallerOptions(), settings))
     return copy, True
+
+
+def _write_worker(root: Path, settings: Settings) -> None:
+    """Make `root` what a VM sees of the worker's repository: this very version, from a checkout or from wheels."""
+    _write(root, worker_sources(WORKER_DIRECTORY))
+    _write(root, {f"{WORKFLOWS}/{settings.worker_workflow}": worker_workflow()})
+
+
+def _write(root: Path, texts: Mapping[str, str]) -> None:
+    for path, text in texts.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
 
 
 def _environment(
