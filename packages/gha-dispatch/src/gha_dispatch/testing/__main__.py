@@ -12,7 +12,8 @@ import sys
 import threading
 from pathlib import Path
 
-from gha_dispatch.testing._stand_in import GitHubStandIn, StandInConfig
+from gha_dispatch.testing._config import StandInConfig
+from gha_dispatch.testing._stand_in import GitHubStandIn
 
 USAGE = 2
 

@@ -19,18 +19,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """A request as the API sees it. `path` has no query and keeps its percent signs."""
+    """A request as the API sees it.
+
+    `path` has no query and keeps its percent signs; `headers` have lower-case names.
+    """
 
     method: str
     path: str
     query: Mapping[str, str]
     token: str | None = field(repr=False)
     body: Any = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False, default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Response:
-    """An answer; `body` becomes JSON, None becomes nothing."""
+    """An answer; `body` becomes JSON, bytes are sent as they are, None becomes nothing."""
 
     status: int
     body: Any = None
@@ -87,17 +91,18 @@ class _Handler(BaseHTTPRequestHandler):
             query=dict(parse_qsl(parts.query)),
             token=token if scheme.lower() in {"token", "bearer"} else None,
             body=self._read_body(),
+            headers={name.lower(): value for name, value in self.headers.items()},
         )
         try:
             response = self.api(request)
         except ConnectionLostError:
             return
-        data = b"" if response.body is None else json.dumps(response.body).encode()
+        data, kind = _encode(response.body)
         try:
             self.send_response(response.status)
             for name, value in response.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Type", "application/json; charset=utf-8")
+            self.send_header("Content-Type", kind)
             if response.status != HTTPStatus.NO_CONTENT:
                 self.send_header("Content-Length", str(len(data)))
             self.send_header("Connection", "close")
@@ -122,3 +127,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- http.server's
         """Say nothing: a request's address is no news."""
+
+
+def _encode(body: object) -> tuple[bytes, str]:
+    if isinstance(body, bytes):
+        return body, "application/octet-stream"
+    data = b"" if body is None else json.dumps(body).encode()
+    return data, "application/json; charset=utf-8"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gha_dispatch.testing import _keeper
+from gha_dispatch.testing._private_file import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -122,14 +123,13 @@ def _prepare(job: PlannedJob, site: JobSite) -> list[str]:
     directory = site.directory
     for name in ("", "home", "tmp", "empty", "cache", "called"):
         (directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-    # JSON is YAML in which no text is taken for anything else
-    _write(directory / "workflow.yml", job.document)
-    _write(directory / "event.json", site.event)
-    _write(directory / "secrets.yml", site.secrets)
-    _write(directory / "variables.yml", site.variables)
-    _write(directory / "nothing.env", None)
+    write_json(directory / "workflow.yml", job.document)
+    write_json(directory / "event.json", site.event)
+    write_json(directory / "secrets.yml", site.secrets)
+    write_json(directory / "variables.yml", site.variables)
+    write_json(directory / "nothing.env", None)
     for path, document in job.files.items():
-        _write(directory / "called" / path, document)
+        write_json(directory / "called" / path, document)
     actions = dict(site.actions)
     if job.called:
         actions[job.called] = directory / "called"
@@ -148,14 +148,6 @@ def _prepare(job: PlannedJob, site: JobSite) -> list[str]:
     for key, target in actions.items():
         options += ["--local-repository", f"{key}={target}"]
     return [os.fspath(act_binary()), "workflow_dispatch", *map(str, options)]
-
-
-def _write(path: Path, content: object) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        if content is not None:
-            json.dump(content, file)
 
 
 def _read_event(line: bytes) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class Plan:
     contexts: Contexts
     repository: str
     secrets: frozenset[str]
+    labels: frozenset[str]
     read_called: Callable[[str], str | None]
     is_mapped: Callable[[str], bool]
 
@@ -171,8 +172,9 @@ class Plan:
         unmapped = [use for use in uses if not self.is_mapped(use)]
         if "container" in job or "services" in job:
             refused = "containers are not run here"
-        elif not isinstance(wanted, (str, list)) or set(labels) - set(LABELS):
-            refused = f"no runner has the label {', '.join(sorted(set(labels) - set(LABELS)))}"
+        elif not isinstance(wanted, (str, list)) or set(labels) - self.labels.union(LABELS):
+            unknown = sorted(set(labels) - self.labels.union(LABELS))
+            refused = f"no runner has the label {', '.join(unknown)}"
         elif unmapped:
             refused = f"no directory is mapped to the action {unmapped[0]}"
         minutes = evaluate(job.get("timeout-minutes", DEFAULT_TIMEOUT), contexts)

@@ -7,14 +7,14 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gha_dispatch.testing._http import ConnectionLostError
 from gha_dispatch.testing._job import JobProcess, JobSite
 from gha_dispatch.testing._plan import PlannedJob, StartupFailureError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
 COMPLETED = "completed"
@@ -30,6 +30,9 @@ class JobRecord:
     conclusion: str | None = None
     process: JobProcess | None = None
     is_cancelled: bool = False
+    started: float | None = None
+    ended: float | None = None
+    annotations: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -39,11 +42,15 @@ class RunRecord:
     id: int
     number: int
     file: str
+    workflow: str
     title: str
+    actor: str
     ref: str
     sha: str
+    message: str
     log: Path
     created: float = field(default_factory=time.time)
+    updated: float = field(default_factory=time.time)
     status: str = "queued"
     conclusion: str | None = None
     is_cancelled: bool = False
@@ -153,13 +160,14 @@ class Runs:
     def _finish(self, run: RunRecord, order: RunOrder, conclusion: str) -> None:
         order.finish(run)
         with self._changed:
-            run.status, run.conclusion = COMPLETED, conclusion
+            run.status, run.conclusion, run.updated = COMPLETED, conclusion, time.time()
             self._changed.notify_all()
 
     def _job(self, run: RunRecord, job: JobRecord, order: RunOrder, log: _Log) -> None:
         conclusion = "cancelled"
         try:
             if job.plan.refused is not None:
+                job.annotations.append(job.plan.refused)
                 log.write(job.plan.name, f"refused: {job.plan.refused}")
                 conclusion = "failure"
             elif self._enter(run, job):
@@ -168,7 +176,7 @@ class Runs:
             log.write(job.plan.name, f"the runner failed: {error}")
             conclusion = "failure"
         with self._changed:
-            job.status, job.conclusion = COMPLETED, conclusion
+            job.status, job.conclusion, job.ended = COMPLETED, conclusion, time.time()
             if conclusion == "failure" and job.plan.fail_fast:
                 self._cancel([one for one in run.jobs if one.plan.group == job.plan.group])
             self._changed.notify_all()
@@ -180,6 +188,7 @@ class Runs:
             if job.is_cancelled:
                 return False
             job.status = run.status = "in_progress"
+            job.started = run.updated = time.time()
             return True
 
     def _has_runner(self, run: RunRecord, job: JobRecord) -> bool:
@@ -200,7 +209,9 @@ class Runs:
                 process.kill()
 
         def out_of_time() -> None:
-            log.write(job.plan.name, f"exceeded its limit of {job.plan.timeout:g} minutes")
+            words = f"exceeded its limit of {job.plan.timeout:g} minutes"
+            job.annotations.append(f"The job {words}.")
+            log.write(job.plan.name, words)
             with self._changed:
                 self._cancel([job])
 
@@ -239,36 +250,3 @@ class _Log:
             text = text.replace(value, "***")
         with self._lock, self._path.open("a", encoding="utf-8") as file:
             file.write(f"[{job}] {text}\n")
-
-
-def run_json(run: RunRecord, base: str, workflow_id: int) -> dict[str, Any]:
-    """A run as the REST API shows it."""
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.created))
-    return {
-        "id": run.id,
-        "run_number": run.number,
-        "run_attempt": 1,
-        "event": "workflow_dispatch",
-        "display_title": run.title,
-        "status": run.status,
-        "conclusion": run.conclusion,
-        "workflow_id": workflow_id,
-        "path": f".github/workflows/{run.file}",
-        "head_branch": run.ref,
-        "head_sha": run.sha,
-        "created_at": created,
-        "html_url": f"{base}/actions/runs/{run.id}",
-    }
-
-
-def job_json(run: RunRecord, job: JobRecord, base: str) -> Mapping[str, Any]:
-    """A job as the REST API shows it."""
-    return {
-        "id": job.id,
-        "run_id": run.id,
-        "name": job.plan.name,
-        "status": job.status,
-        "conclusion": job.conclusion,
-        "labels": list(job.plan.labels),
-        "html_url": f"{base}/actions/runs/{run.id}/job/{job.id}",
-    }
