@@ -14,7 +14,7 @@ from process_watch import eventually
 
 from gha_queue import OutcomeKind, Queue
 from gha_worker import CommandJob, CommandResult, IdTokenError, IdTokenPermissionError
-from gha_worker._identity import Identity, IdToken, Role, request_token
+from gha_worker._identity import Identity, IdToken, Role, request_token, tended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -206,7 +206,7 @@ def test_a_token_is_renewed_when_half_of_its_life_is_over(cloud: GitHubAndSts, k
 
 
 def test_it_is_renewed_without_being_asked(cloud: GitHubAndSts, kept: Kept) -> None:
-    with kept.identity:
+    with kept.identity, tended(kept.identity):
         kept.clock.now += 150
         eventually(lambda: len(cloud.issued) == 2 and kept.token() == cloud.issued[1])
 
@@ -253,6 +253,18 @@ def test_a_token_that_cannot_be_renewed_stays_and_says_so_once(
         assert kept.token() == cloud.issued[1]
         assert not kept.expired()
         assert kept.said == [warning, "has a new id token again"]
+
+
+def test_a_file_that_cannot_be_written_is_tried_again(cloud: GitHubAndSts, kept: Kept) -> None:
+    with kept.identity as identity:
+        (identity.file.parent / "token.new").mkdir()
+        kept.later(150)
+        assert kept.token() == cloud.issued[0]
+        (warning,) = kept.said
+        assert "(Is a directory)" in warning
+        (identity.file.parent / "token.new").rmdir()
+        kept.later(15)
+        assert kept.token() == cloud.issued[2]
 
 
 # Whole workers

@@ -142,12 +142,10 @@ _OPENER = urllib.request.build_opener(_NoRedirects)
 
 
 class Identity:
-    """Keeps the id token of `role` fresh in a private file while its context lasts.
+    """An id token of `role` in a private file, which exists while the context lasts.
 
-    Entering asks GitHub, up to four times; it raises :class:`IdTokenError`, and
-    :class:`MachineError` without a place for the file. From then on a thread
-    asks whenever half of a token's life is over: every 150 s as GitHub makes them today. A token
-    that cannot be renewed stays until a later try succeeds, and `say` is told so once.
+    Entering asks GitHub, up to four times. Raises :class:`IdTokenError`, and
+    :class:`MachineError` where no file can be made. The token is renewed by :meth:`tend` alone.
     """
 
     def __init__(
@@ -164,18 +162,18 @@ class Identity:
         self._sleep = sleep
         self._faulty = False
         self._due = self._ends = 0.0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="identity", daemon=True)
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
             try:
-                self._directory = tempfile.TemporaryDirectory(prefix="gha-worker-identity-")
+                # A thread that still writes as the worker ends is no reason for a traceback.
+                self._directory = tempfile.TemporaryDirectory(
+                    prefix="gha-worker-identity-", ignore_cleanup_errors=True
+                )
                 undo.callback(self._directory.cleanup)
                 self._begin()
             except OSError as error:
                 raise MachineError(tempfile.gettempdir(), error) from error
-            self._thread.start()
             undo.pop_all()
         return self
 
@@ -185,8 +183,6 @@ class Identity:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._over.set()
-        self._thread.join(_PARTING)
         self._directory.cleanup()
 
     @property
@@ -199,7 +195,11 @@ class Identity:
         return self._clock() >= self._ends
 
     def tend(self) -> None:
-        """Renew the token if its time has come; costs one request then and nothing before."""
+        """Renew the token if half of its life is over: every 150 s as GitHub makes them today.
+
+        Costs one request then and nothing before. A token that cannot be renewed stays until a
+        later try succeeds, and `say` is told once.
+        """
         now = self._clock()
         if now < self._due:
             return
@@ -255,15 +255,30 @@ class Identity:
 
     def _warning(self, error: IdTokenError | OSError, now: float) -> str:
         reason = error.reason if isinstance(error, IdTokenError) else _reason(error)
+        left = max(0.0, self._ends - now)
         return (
-            f"no new id token ({reason}): the last one is kept and good for {self._ends - now:.0f} s"
-            " more; without another by then this worker starts no more jobs, and a running one has"
-            " its AWS credentials until their own end"
+            f"no new id token ({reason}): the last one is kept and good for {left:.0f} s more;"
+            " without another by then this worker starts no more jobs, and a running one has its AWS"
+            " credentials until their own end"
         )
 
-    def _watch(self) -> None:
-        while not self._over.wait(_LOOK):
-            self.tend()
+
+@contextmanager
+def tended(identity: Identity) -> Iterator[None]:
+    """Keep the token fresh, in a thread, as long as the context lasts."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_LOOK):
+            identity.tend()
+
+    thread = threading.Thread(target=watch, name="identity", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(_PARTING)
 
 
 @contextmanager
@@ -282,7 +297,7 @@ def assumed_role(
     if role is None:
         yield None
         return
-    with Identity(role, say) as identity:
+    with Identity(role, say) as identity, tended(identity):
         keys = [name for name in KEYS if environment.pop(name, None)]
         if keys:
             say(f"acts as {role.arn} and does not use {' and '.join(keys)}")
