@@ -1,0 +1,61 @@
+"""The options that every command has, and what they stand for."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from gha_dispatch._gh import find_gh
+from gha_dispatch._github import GitHub
+from gha_dispatch._repository import Repository
+from gha_dispatch._run import SLOWEST
+from gha_dispatch.cli._output import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_F = TypeVar("_F", bound="Callable[..., Any]")
+
+
+def repository_and_json(command: _F) -> _F:
+    """Give a command `--repo` and `--json`."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option(
+            "-R",
+            "--repo",
+            metavar="[HOST/]OWNER/NAME",
+            envvar="GH_REPO",
+            help="The repository; without it the one that the git remotes here tell.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def repository(repo: str | None) -> Repository:
+    """The repository that was given, or the one of the working directory."""
+    return Repository.parse(repo) if repo else Repository.infer()
+
+
+def connect(repo: str | None) -> GitHub:
+    """The client for a repository, which says when it waits for long."""
+    return GitHub(find_gh(), repository(repo), sleep=sleep)
+
+
+def sleep(seconds: float) -> None:
+    """Sleep, and say so when it takes longer than any pause of a client's own."""
+    if seconds > SLOWEST:
+        say(f"GitHub limits the rate of this login: waiting {seconds:.0f} s")
+    time.sleep(seconds)
+
+
+def run_id(text: str) -> int:
+    """Read a run's id, or its URL as `run` prints it."""
+    _, _, rest = text.rpartition("/actions/runs/")
+    number = rest.partition("/")[0]
+    if not (number.isascii() and number.isdecimal()):
+        raise click.BadParameter(f"{text!r} is no run: give its number or its URL")
+    return int(number)
