@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gha_dispatch import find_gh
 from gha_dispatch.testing import GitHubStandIn, StandInConfig
 
 if TYPE_CHECKING:
@@ -144,3 +146,27 @@ def processes_with(marker: str) -> list[int]:
         if marker.encode() in text:
             found.append(int(entry.name))
     return found
+
+
+def gh(
+    *args: str, cwd: Path | None = None, given: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the real gh in this process's environment, whatever comes of it."""
+    quiet = {"GH_PROMPT_DISABLED": "1", "GH_NO_UPDATE_NOTIFIER": "1", "GH_TELEMETRY": "false"}
+    return subprocess.run(
+        [os.fspath(find_gh().path), *args],
+        input=given,
+        cwd=cwd,
+        env={**os.environ, **quiet},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def gh_json(*args: str, cwd: Path | None = None) -> Any:  # noqa: ANN401 -- JSON
+    """What gh printed as JSON. It must end well."""
+    done = gh(*args, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

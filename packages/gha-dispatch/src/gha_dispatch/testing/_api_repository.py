@@ -199,5 +199,4 @@ class RepositoryApi:
     def _git(self, name: str) -> GitRepository | None:
         if name.lower() == self._hosted.git.name.lower():
             return self._hosted.git
-        git = self._others.get(name.lower())
-        return git if git is not None and git.commit("HEAD") is not None else None
+        return self._others.get(name.lower())

@@ -28,7 +28,7 @@ from gha_dispatch.testing._job import act_binary
 from gha_dispatch.testing._mapped import Mapped
 from gha_dispatch.testing._private_file import write_json
 from gha_dispatch.testing._rate_limit import RateLimit
-from gha_dispatch.testing._remotes import link_remotes, remote_variables
+from gha_dispatch.testing._remotes import Remotes
 from gha_dispatch.testing._route import HOST
 from gha_dispatch.testing._run_views import run_view
 from gha_dispatch.testing._runs import Runs
@@ -113,7 +113,7 @@ class GitHubStandIn:
         self._root = Path(tempfile.mkdtemp(prefix="ghs-", dir=parent))
         for directory in (self._gh_config, self._logs):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        link_remotes(self._remotes, [self._hosted.git, *self._mapped.repositories().values()])
+        self._remotes.write([self._hosted.git, *self._mapped.repositories().values()])
         socket = self._root / "s"
         write_json(
             self._gh_config / "config.yml", {"version": "1", "http_unix_socket": str(socket)}
@@ -146,7 +146,7 @@ class GitHubStandIn:
             "GH_HOST": HOST,
             "GH_CONFIG_DIR": os.fspath(self._gh_config),
             EXPLICIT: os.fspath(unofficial_gh()),
-            **remote_variables(self._remotes, os.environ),
+            **self._remotes.environment(os.environ),
         }
 
     @property
@@ -249,8 +249,8 @@ class GitHubStandIn:
         return self._started / "gh"
 
     @property
-    def _remotes(self) -> Path:
-        return self._started / "git"
+    def _remotes(self) -> Remotes:
+        return Remotes(self._started / "git")
 
     @property
     def _logs(self) -> Path:
