@@ -21,7 +21,12 @@ from metaflow_extensions.gha.errors import GhaException
 from metaflow_extensions.gha.launcher.settings import Settings
 from metaflow_extensions.gha.sandbox.image import runner_image
 from metaflow_extensions.gha.sandbox.working_copy import WorkingCopy
-from metaflow_extensions.gha.setup.caller import WORKER_DIRECTORY, WORKFLOWS, CallerOptions
+from metaflow_extensions.gha.setup.caller import (
+    WORKER_DIRECTORY,
+    WORKFLOWS,
+    CallerOptions,
+    read_stamp,
+)
 from metaflow_extensions.gha.setup.inject import files
 from metaflow_extensions.gha.setup.worker_bundle import worker_sources, worker_workflow
 
@@ -51,6 +56,11 @@ class Folders:
     def copy(self) -> Path:
         """The copy of the project, where the command runs."""
         return self.root / "repository"
+
+    @property
+    def hosted(self) -> Path:
+        """What GitHub has of the copy, a bare repository: where `git push` in the copy goes."""
+        return self.root / "github.git"
 
     @property
     def logs(self) -> Path:
@@ -102,7 +112,8 @@ def open_site(project: Path, folders: Folders, *, keep_bucket: bool) -> Iterator
     settings = Settings.load()
     copy, workflow_written = _copy(project, folders, settings)
     repository = f"{OWNER}/{_slug(project)}"
-    copy.publish(f"http://github.localhost/{repository}.git")
+    shutil.rmtree(folders.hosted, ignore_errors=True)
+    copy.publish(f"https://github.localhost/{repository}.git", folders.hosted)
     with contextlib.ExitStack() as stack:
         try:
             s3 = stack.enter_context(
@@ -119,17 +130,20 @@ def open_site(project: Path, folders: Folders, *, keep_bucket: bool) -> Iterator
                 "METAFLOW_DATASTORE_SYSROOT_S3": f"s3://{BUCKET}/metaflow",
                 "AWS_ENDPOINT_URL_S3": s3.endpoint,
                 "AWS_REGION": s3.environment["AWS_REGION"],
+                # The same server gives out roles.
+                "AWS_ENDPOINT_URL_STS": s3.endpoint,
             }
             keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
             github = stack.enter_context(
                 GitHubStandIn(
                     StandInConfig(
                         name=repository,
-                        directory=copy.root,
+                        directory=folders.hosted,
                         image=runner_image(Path(links)),
                         secrets={name: s3.environment[name] for name in keys},
                         variables=variables,
                         actions={settings.worker_repo: Path(worker)},
+                        labels=_labels(copy, settings),
                         max_jobs=max(2, os.cpu_count() or 2),
                         state=folders.logs,
                     )
@@ -137,7 +151,12 @@ def open_site(project: Path, folders: Folders, *, keep_bucket: bool) -> Iterator
             )
         except (RuntimeError, FileNotFoundError) as error:
             raise GhaException(str(error)) from None
-        base = {**s3.environ(), **github.environment}
+        users = {
+            name: value
+            for name, value in s3.environ().items()
+            if not name.startswith(LEADS_OUT) or name.startswith(HARMLESS)
+        }
+        base = {**users, **github.environment}
         for name in github.cleared:
             base.pop(name, None)
         datastore = variables["METAFLOW_DATASTORE_SYSROOT_S3"]
@@ -155,10 +174,17 @@ def _copy(project: Path, folders: Folders, settings: Settings) -> tuple[WorkingC
     return copy, True
 
 
+def _labels(copy: WorkingCopy, settings: Settings) -> tuple[str, ...]:
+    """The labels that the copy's workflow asks of its runners: the machine here has them all."""
+    stamp = read_stamp((copy.root / WORKFLOWS / settings.caller_workflow).read_text("utf-8"))
+    return stamp.options.runs_on if stamp else ()
+
+
 def _write_worker(root: Path, settings: Settings) -> None:
-    """Make `root` what a VM sees of the worker's repository: this very version, from a checkout or from wheels."""
+    """Make `root` the worker's repository: this very version, from a checkout or from wheels."""
     _write(root, worker_sources(WORKER_DIRECTORY))
     _write(root, {f"{WORKFLOWS}/{settings.worker_workflow}": worker_workflow()})
+    WorkingCopy(root, root).commit(settings.worker_ref)
 
 
 def _write(root: Path, texts: Mapping[str, str]) -> None:
@@ -171,13 +197,8 @@ def _environment(
     base: Mapping[str, str], folders: Folders, settings: Settings, datastore: str
 ) -> dict[str, str]:
     """The command's environment: nothing of the user's accounts, everything of the sandbox."""
-    kept = {
-        name: value
-        for name, value in base.items()
-        if not name.startswith(LEADS_OUT) or name.startswith(HARMLESS)
-    }
     return {
-        **kept,
+        **base,
         # As the copy's workflow was written, wherever the user configured it.
         "METAFLOW_GHA_WORKER_REPO": settings.worker_repo,
         "METAFLOW_GHA_WORKER_WORKFLOW": settings.worker_workflow,

@@ -44,28 +44,39 @@ class WorkingCopy:
         inside = source.resolve().relative_to(top.resolve()) if top is not None else Path()
         return cls(target, target / inside)
 
-    def publish(self, url: str) -> None:
-        """Commit everything on `main` of a fresh repository whose remote is `url`."""
+    def commit(self, branch: str) -> None:
+        """Commit everything as the first commit of a new repository, on `branch`."""
+        person = {
+            "user.name": "sandbox",
+            "user.email": "sandbox@localhost",
+            "commit.gpgSign": "false",
+        }
+        self._git("init", "--quiet", f"--initial-branch={branch}")
+        for name, value in person.items():
+            self._git("config", name, value)
+        self._git("add", "--all")
+        self._git("commit", "--quiet", "--allow-empty", "--message=The state of the repository")
+
+    def publish(self, url: str, hosted: Path) -> None:
+        """Commit everything on `main`, and push it to a new bare repository at `hosted`, known here as `url`.
+
+        From then on `git push` in the copy goes there, for whoever has `url` mean that directory.
+        """
+        self.commit("main")
+        self._git("init", "--quiet", "--bare", "--initial-branch=main", str(hosted))
+        self._git("push", "--quiet", str(hosted), "main")
+        self._git("remote", "add", "origin", url)
+        self._git("config", "branch.main.remote", "origin")
+        self._git("config", "branch.main.merge", "refs/heads/main")
+
+    def _git(self, *arguments: str) -> None:
         # Nothing of the user's own git configuration (signing, hooks, templates) has a say here.
         quiet = {
             **git_environment(),
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_CONFIG_SYSTEM": os.devnull,
         }
-        person = ["-c", "user.name=sandbox", "-c", "user.email=sandbox@localhost"]
-        for command in (
-            ["init", "--quiet", "--initial-branch=main"],
-            ["add", "--all"],
-            [
-                *person,
-                "commit",
-                "--quiet",
-                "--allow-empty",
-                "--message=The state of the repository",
-            ],
-            ["remote", "add", "origin", url],
-        ):
-            subprocess.run(["git", *command], cwd=self.root, env=quiet, check=True)
+        subprocess.run(["git", *arguments], cwd=self.root, env=quiet, check=True)
 
 
 def _listed(root: Path, *options: str) -> list[str]:
