@@ -5,6 +5,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.exceptions import HTTPClientError
 
 from gha_queue import (
     AccessDeniedError,
@@ -20,11 +21,13 @@ from gha_queue import (
     UnsupportedStoreError,
     WrongRegionError,
     probe,
+    s3_client,
 )
 from gha_queue.testing import Answer, FaultProxy, ForgetCondition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from gha_queue import Json, S3Client
     from gha_queue.testing import S3Server
@@ -232,6 +235,22 @@ def test_missing_credentials_are_named(aws: pytest.MonkeyPatch, url: str) -> Non
     aws.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(AccessDeniedError, match="credentials"):
         Queue(url).put("x")
+
+
+@pytest.mark.timeout(45)  # by botocore's own defaults it would be ten minutes
+def test_credentials_of_a_role_are_not_waited_for_without_an_end(
+    aws: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("header.claims.signature")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        aws.delenv(name)
+    aws.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/worker")
+    aws.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        aws.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(HTTPClientError):
+            s3_client().get_object(Bucket="bucket", Key="key")
 
 
 @pytest.mark.parametrize(

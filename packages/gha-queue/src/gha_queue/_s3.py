@@ -57,10 +57,18 @@ class S3Session:
 
     def __init__(self) -> None:
         import boto3
+        import botocore.session
+        from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
+        # For the client of STS that botocore makes by itself where credentials come of a role: a
+        # request that needs new ones waits for it, and a heartbeat cannot wait for minutes.
+        core = botocore.session.get_session()
+        core.set_default_client_config(
+            Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 2})
+        )
         try:
-            self._session = boto3.session.Session()
+            self._session = boto3.session.Session(botocore_session=core)
         except BotoCoreError as error:
             raise _no_client(error) from error
 
