@@ -7,7 +7,7 @@ import os
 import subprocess
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from gha_dispatch import GitHub, WorkflowRunStatus
 
 Write = Callable[[str, str], None]
+
+GH = "GHA_DISPATCH_GH"
+TESTED_GH = os.environ.get(GH)  # None: the stand-in's own
 
 CALLER = """
 name: caller
@@ -115,10 +118,17 @@ def git(directory: Path, *args: str) -> str:
 
 def enter(monkeypatch: pytest.MonkeyPatch, stand_in: GitHubStandIn) -> None:
     """Give this process the environment of a client of the stand-in."""
-    for name in stand_in.cleared:
+    be_client(monkeypatch, stand_in.environment, stand_in.cleared)
+
+
+def be_client(
+    monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str], cleared: Iterable[str]
+) -> None:
+    """Set and unset what brings a process to a stand-in, with the gh that is under test."""
+    for name in cleared:
         monkeypatch.delenv(name, raising=False)
-    for name, value in stand_in.environment.items():
-        monkeypatch.setenv(name, value)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, TESTED_GH if name == GH and TESTED_GH else value)
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from dispatch_world import World, processes_with, until
+from dispatch_world import World, be_client, processes_with, until
 
 from gha_dispatch import Repository, find_gh
 
@@ -44,10 +44,7 @@ def start_job(
 ) -> None:
     assert process.stdout is not None
     ready = json.loads(process.stdout.readline())
-    for name in ready["cleared"]:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in ready["environment"].items():
-        monkeypatch.setenv(name, value)
+    be_client(monkeypatch, ready["environment"], ready["cleared"])
     github = Repository.parse("owner/project").connect(find_gh())
     script = (
         "trap '' INT TERM HUP; echo a-word-in-the-log; "

@@ -18,7 +18,7 @@ from gha_dispatch._errors import (
     WorkflowDisabledError,
     WorkflowNotFoundError,
 )
-from gha_dispatch._refusals import of_dispatch
+from gha_dispatch._refusals import needs_write, of_dispatch
 from gha_dispatch._run import WorkflowRun, read_status
 
 if TYPE_CHECKING:
@@ -88,38 +88,43 @@ class Dispatch:
     def _refused(self, answer: Answer, ref: str) -> DispatchError:
         """The error for a refusal. Asks up to four times more when GitHub's words do not tell."""
         repository, file = str(self.requests.repository), self.workflow.file
-        is_disabled = "disabled" in answer.message.lower()
+        is_disabled = "disabled" in answer.message
         if answer.status != HTTPStatus.NOT_FOUND and not is_disabled:
             return of_dispatch(answer, repository, file, ref)
         try:
-            return self._hindrance()
+            return self._hindrance(answer.message)
         except (GitHubUnavailableError, RateLimitedError):  # the refusal itself was clear
             kind = WorkflowDisabledError if is_disabled else WorkflowNotFoundError
             return kind(repository, file)
         except DispatchError as error:
             return error
 
-    def _hindrance(self) -> DispatchError:
+    def _hindrance(self, message: str) -> DispatchError:
         """What stands in the way of every dispatch of this workflow."""
         repository, file = str(self.requests.repository), self.workflow.file
-        record = self.requests.read()
+        is_fork = bool(self.requests.read().get("fork"))
         try:
             state = self.workflow.state()
         except WorkflowNotFoundError:
-            state = None
-        if state == OFF_FOR_FORKS:
-            return ActionsDisabledError(repository, fork=True)
-        if are_enabled(self.requests) is False:
-            return ActionsDisabledError(repository)
-        if state is not None and state.startswith("disabled"):
+            return self._unlisted(is_fork=is_fork)
+        if state == OFF_FOR_FORKS or message.startswith("Actions ") or self._is_off():
+            return ActionsDisabledError(repository, fork=is_fork)
+        if state.startswith("disabled"):
             return WorkflowDisabledError(repository, file)
-        if state is not None:  # GitHub says "not found" for what a login may see and not do
-            remedy = "Use an account with write access to the repository."
-            return PermissionDeniedError(f"dispatch {file}", "Not Found", remedy)
+        # GitHub answers "not found" for what a login may see and not do
+        remedy = needs_write(self.requests.repository.host)
+        return PermissionDeniedError(f"dispatch {file}", message, remedy)
+
+    def _unlisted(self, *, is_fork: bool) -> DispatchError:
+        """Why GitHub does not know the workflow: it is not there, or nothing runs here."""
+        repository, file = str(self.requests.repository), self.workflow.file
         try:
             is_there = self.workflow.source() is not None
         except PermissionDeniedError:
             is_there = False
-        if is_there and record.get("fork"):
-            return ActionsDisabledError(repository, fork=True)
+        if is_there and (is_fork or self._is_off()):
+            return ActionsDisabledError(repository, fork=is_fork)
         return WorkflowNotFoundError(repository, file, unread=is_there)
+
+    def _is_off(self) -> bool:
+        return are_enabled(self.requests) is False

@@ -107,12 +107,15 @@ def _forbidden(answer: Answer, host: str, action: str) -> DispatchError:
         return PermissionDeniedError(action, message, remedy, missing)
     if "archived" in message:
         return PermissionDeniedError(action, message, "`gh repo unarchive` brings it back.")
-    right = "admin" if "admin" in message.lower() else "write"
-    remedy = (
-        f"Use an account with {right} access to the repository; "
+    return PermissionDeniedError(action, message, needs_write(host))
+
+
+def needs_write(host: str) -> str:
+    """The remedy for an account whose role is too low."""
+    return (
+        "Use an account with write access to the repository; "
         f"`gh auth status --hostname {host}` shows which one is logged in."
     )
-    return PermissionDeniedError(action, message, remedy)
 
 
 def _split(listed: str) -> tuple[str, ...]:

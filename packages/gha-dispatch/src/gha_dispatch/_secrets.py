@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from gha_dispatch._names import check
 
 if TYPE_CHECKING:
     from gha_dispatch._requests import Requests
+
+_NEEDED = "x-accepted-github-permissions"
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,9 @@ class Secrets:
         requests, action = self.requests, f"set the secret {name}"
         answer = requests.patience.answer(lambda: self._put(name, value), repeat=True)
         if answer.status in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
-            # gh does not show the headers that say why; a related request's do
-            requests.confirmed(requests.send("GET", "/actions/secrets/public-key"), action)
+            # gh does not show the headers that say why: those of a related request do
+            related = requests.send("GET", "/actions/secrets/public-key").headers
+            answer = replace(answer, headers={**related, _NEEDED: "secrets=write"})
         requests.confirmed(answer, action)
 
     def delete(self, name: str) -> None:

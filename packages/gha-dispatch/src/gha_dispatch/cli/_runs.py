@@ -58,9 +58,10 @@ def run(
 ) -> Exit:
     """Start a workflow once and print its run's URL.
 
-    WORKFLOW is a file in .github/workflows. A lost answer is looked up by the marker: a text in the run's name that no other run has. It
-    needs a `run-name` in the workflow that shows an input. Without a marker a lost answer is an
-    error that says so (exit code 5), and nothing is sent again.
+    WORKFLOW is a file in .github/workflows. A lost answer is looked up by the marker: a text in
+    the run's name that no other run has. That needs a `run-name` in the workflow that shows an
+    input. Without a marker a lost answer is an error that says so (exit code 5), and nothing is
+    sent again.
     """
     given = {**_read_inputs(inputs), **_read_fields(fields)}
     _check_waiting(wait, timeout)
