@@ -42,3 +42,21 @@ def sandbox(keep: bool, place: str | None, command: tuple[str, ...]) -> None:
         click.secho(f"sandbox: {error.message}", fg="red", err=True)
         code = 1
     sys.exit(code)
+
+
+@gha.command(
+    help="Check all that a run on GitHub Actions needs, on this machine, on GitHub and in the bucket, and print the "
+    "commands that mend what is wrong. Exits with 1 when something must be mended."
+)
+@click.option(
+    "--fix",
+    is_flag=True,
+    help="Write a missing workflow file, enable a disabled workflow, set missing secrets and variables. Nothing is "
+    "overwritten, committed or pushed.",
+)
+@click.option("--json", "machine", is_flag=True, help="Print JSON, as the last line of the output.")
+def doctor(fix: bool, machine: bool) -> None:
+    from metaflow_extensions.gha.launcher.settings import Settings
+    from metaflow_extensions.gha.setup.doctor import run_doctor
+
+    sys.exit(0 if run_doctor(Settings.load(), fix=fix, machine=machine) else 1)

@@ -83,3 +83,30 @@ def inject(
     wish = Wish(standalone, oidc_role, labels, pin)
     for line in [check_files(wish)] if check else write_files(wish, force=force):
         ctx.obj.echo_always(line)
+
+
+@gha.command(
+    help="Check all that a run on GitHub Actions needs, on this machine, on GitHub and in the bucket, and print the "
+    "commands that mend what is wrong. Exits with 1 when something must be mended."
+)
+@click.option(
+    "--fix",
+    is_flag=True,
+    help="Write a missing workflow file, enable a disabled workflow, set missing secrets and variables. Nothing is "
+    "overwritten, committed or pushed.",
+)
+@click.option("--json", "machine", is_flag=True, help="Print JSON, as the last line of the output.")
+@click.pass_context
+def doctor(ctx: Any, fix: bool, machine: bool) -> None:
+    from dataclasses import replace
+
+    from metaflow_extensions.gha.launcher.settings import Settings
+    from metaflow_extensions.gha.setup.doctor import run_doctor
+
+    # As the command line of this flow has them.
+    settings = replace(
+        Settings.load(),
+        datastore=ctx.obj.flow_datastore.TYPE,
+        metadata=ctx.obj.metadata.TYPE,
+    )
+    ctx.exit(0 if run_doctor(settings, fix=fix, machine=machine) else 1)

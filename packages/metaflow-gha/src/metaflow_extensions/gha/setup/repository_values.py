@@ -62,11 +62,19 @@ class LocalValues:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What differs between here and GitHub without being wrong, and the command that makes it the same."""
+
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Changes:
     """What is to be set on GitHub, and what the user should hear about the rest."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def secret_changes(
@@ -122,42 +130,65 @@ def _keys(
     )
 
 
-def variable_changes(
-    local: LocalValues, held: Mapping[str, str], mode: SyncMode, commands: GhCommands
-) -> Changes:
-    """Compare the repository's variables with what is set here.
+def require_reachable(
+    local: LocalValues, held: Mapping[str, str], commands: GhCommands
+) -> str | None:
+    """The address of the store for the VMs, None for AWS's own; `held` are the repository's variables.
 
     Raises
     ------
     UnmetError
-        the VMs would look into another bucket, or could not reach the store
+        the address that works here reaches no VM, and GitHub knows no other
+    """
+    here, there = local.variables.get(ENDPOINT), read_variable(held, ENDPOINT)
+    if ENDPOINT in local.unreachable and not there:
+        raise UnmetError(
+            f"No VM of GitHub can reach {here}: {local.unreachable[ENDPOINT]}. Use a store on the internet, or "
+            f"tell {commands.name} by which address the internet knows this one.",
+            commands.set_variable(ENDPOINT, "https://HOST", is_there=False),
+        )
+    return there or here
+
+
+def variable_changes(
+    local: LocalValues, held: Mapping[str, str], mode: SyncMode, commands: GhCommands
+) -> Changes:
+    """Compare the repository's variables with what is set here. What no VM could reach is not set there.
+
+    Raises
+    ------
+    UnmetError
+        the VMs would look into another bucket
     """
     values: dict[str, str] = {}
-    notes: list[str] = []
+    notes: list[Note] = []
     for name, here in local.variables.items():
-        there = held.get(name) or held.get(ALSO_READ.get(name, ""))
-        if name in local.unreachable:
-            if not there:
-                raise UnmetError(
-                    f"No VM of GitHub can reach {here}: {local.unreachable[name]}. Use a server on the internet, or "
-                    f"tell {commands.name} by which address the internet knows this one.",
-                    commands.set_variable(name, "https://HOST", is_there=False),
-                )
-            notes.append(f"{name} is {there} for the VMs: none of them can reach {here}.")
-        elif not there or (mode is SyncMode.ALWAYS and there != here):
-            values[name] = here
-        elif there.rstrip("/") == here.rstrip("/"):
+        there = read_variable(held, name)
+        set_it = commands.set_variable(name, here, is_there=name in held)
+        if there and there.rstrip("/") == here.rstrip("/"):
             continue
+        if name in local.unreachable:
+            notes.append(
+                Note(f"{name} is {there or 'unset'} for the VMs, which cannot reach {here}.", "")
+            )
+        elif not there or mode is SyncMode.ALWAYS:
+            values[name] = here
         elif name == ROOT:
             raise UnmetError(
                 f"This run would work in {here}, its VMs in {there}: that is the variable {name} of "
                 f"{commands.name}. Let both be the same, as there or as here.",
                 f"export {name}={shlex.quote(there)}",
-                f"# or: {commands.set_variable(name, here, is_there=True)}",
+                f"# or: {set_it}",
             )
         else:
-            notes.append(f"{name} is {here} here and {there} for the VMs.")
-    elsewhere = held.get(ENDPOINT) or held.get(ALSO_READ[ENDPOINT])
+            notes.append(Note(f"{name} is {there} for the VMs and {here} here.", set_it))
+    elsewhere = read_variable(held, ENDPOINT)
     if elsewhere and ENDPOINT not in local.variables:
-        notes.append(f"{ENDPOINT} is not set here and {elsewhere} for the VMs.")
+        export = f"export {ENDPOINT}={shlex.quote(elsewhere)}"
+        notes.append(Note(f"{ENDPOINT} is {elsewhere} for the VMs and not set here.", export))
     return Changes(values, tuple(notes))
+
+
+def read_variable(held: Mapping[str, str], name: str) -> str | None:
+    """What a VM takes this variable to be; None when it is missing or empty."""
+    return held.get(name) or held.get(ALSO_READ.get(name, "")) or None

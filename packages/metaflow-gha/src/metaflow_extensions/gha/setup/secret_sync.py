@@ -25,6 +25,7 @@ from metaflow_extensions.gha.setup.repository_values import (
     Changes,
     LocalValues,
     SyncMode,
+    require_reachable,
     secret_changes,
     variable_changes,
 )
@@ -80,6 +81,7 @@ class SecretSync:
             return None
         commands = GhCommands.of(github)
         held = github.variables.values()
+        require_reachable(local, held, commands)
         variables = variable_changes(local, held, mode, commands)
         secrets = secret_changes(
             local, frozenset(github.secrets.names()), mode, commands, is_keyless=is_keyless
@@ -89,7 +91,7 @@ class SecretSync:
     def apply(self) -> Iterator[str]:
         """Set what is to be set; yields a line for each value that now is, and for each that differs."""
         yield from apply_changes(self.github, self.secrets, self.variables)
-        yield from self.variables.notes
+        yield from (note.text for note in self.variables.notes)
         self.fingerprint.remember(self.compared)
 
 

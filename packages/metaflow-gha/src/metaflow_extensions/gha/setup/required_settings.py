@@ -1,4 +1,4 @@
-"""The datastore as a run on GitHub needs it: on S3, at an address that is one."""
+"""What a run on GitHub needs of the user's settings: a datastore on S3, addresses that are some."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from metaflow import metaflow_config
 
-from metaflow_extensions.gha.setup.addresses import host_of
+from metaflow_extensions.gha.setup.addresses import Runners, host_of, obstacle
 from metaflow_extensions.gha.setup.checks import UnmetError
-from metaflow_extensions.gha.setup.repository_values import ENDPOINT, ROOT
+from metaflow_extensions.gha.setup.repository_values import ENDPOINT, ROOT, SERVICE
 
 if TYPE_CHECKING:
     from metaflow_extensions.gha.launcher.settings import Settings
 
+ROOT_EXAMPLE = "s3://BUCKET/metaflow"
 S3_ROOT = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[!-~]*)?")
 
 
@@ -30,14 +31,14 @@ def require_s3(datastore: str) -> None:
 def require_root(settings: Settings) -> str:
     """The datastore's root without a trailing slash; raises UnmetError."""
     root = (settings.datastore_root or "").rstrip("/")
-    example = f"export {ROOT}=s3://BUCKET/metaflow"
+    export = f"export {ROOT}={ROOT_EXAMPLE}"
     if not root:
         raise UnmetError(
-            f"{ROOT} is not set; @gha keeps its queue in the datastore's bucket.", example
+            f"{ROOT} is not set; @gha keeps its queue in the datastore's bucket.", export
         )
     if not S3_ROOT.fullmatch(root):
         raise UnmetError(
-            f"{ROOT}={root} is no place in S3: it begins with s3:// and a bucket.", example
+            f"{ROOT}={root} is no place in S3: it begins with s3:// and a bucket.", export
         )
     return root
 
@@ -53,3 +54,22 @@ def require_endpoint(settings: Settings) -> str | None:
     if settings.endpoint:
         host_of(settings.endpoint, ENDPOINT if queue else "METAFLOW_S3_ENDPOINT_URL")
     return settings.endpoint
+
+
+def require_service(settings: Settings, runners: Runners) -> str:
+    """The address of the metadata service, which the steps on the VMs use as it is here; raises UnmetError."""
+    url = settings.service_url
+    if not url:
+        raise UnmetError(
+            f"The metadata is that of a service, and {SERVICE} is not set.",
+            f"export {SERVICE}=https://HOST",
+            "# or: export METAFLOW_DEFAULT_METADATA=local",
+        )
+    trouble = obstacle(host_of(url, SERVICE), runners)
+    if trouble:
+        raise UnmetError(
+            f"No VM of GitHub can reach the metadata service at {url}: {trouble}.",
+            f"export {SERVICE}=https://HOST",
+            "# or: export METAFLOW_DEFAULT_METADATA=local",
+        )
+    return url

@@ -1,0 +1,313 @@
+"""The checks that ask the repository on GitHub, through the user's own gh."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from metaflow_extensions.gha.checkout import checkout_root
+from metaflow_extensions.gha.setup.addresses import Runners
+from metaflow_extensions.gha.setup.caller import CallerOptions, read_stamp
+from metaflow_extensions.gha.setup.checks import Found, NeedsError, Question, UnmetError
+from metaflow_extensions.gha.setup.credentials import CredentialKind, Credentials
+from metaflow_extensions.gha.setup.gh_commands import GhCommands
+from metaflow_extensions.gha.setup.github_errors import unmet
+from metaflow_extensions.gha.setup.repository_values import (
+    KEYS,
+    ROOT,
+    SERVICE_KEY,
+    SESSION_TOKEN,
+    Changes,
+    SyncMode,
+    secret_changes,
+    variable_changes,
+)
+from metaflow_extensions.gha.setup.secret_sync import local_values
+from metaflow_extensions.gha.setup.workflow import Checkout, git_answer, require_workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gha_dispatch import Gh, GitHub, Permissions, Repository, RepositoryView
+    from metaflow_extensions.gha.launcher.settings import Settings
+    from metaflow_extensions.gha.setup.checks_here import Here
+
+T = TypeVar("T")
+
+# Seconds for one call of gh, and for all that GitHub asks us to wait.
+CALL, PATIENCE = 10.0, 5.0
+
+# One minute of the standard Linux runner of a private repository, beyond those that the plan
+# includes: https://docs.github.com/en/billing/reference/actions-runner-pricing
+MINUTE = "$0.006"
+
+
+class OnGitHub:
+    """What the repository on GitHub has and lets happen."""
+
+    def __init__(self, settings: Settings, here: Here) -> None:
+        self._settings = settings
+        self._here = here
+        self.gh = Question("gh", _translated(_gh))
+        self.login = Question("login", _translated(self._login))
+        self.repository = Question("repository", _translated(self._repository))
+        self.visibility = Question("visibility", _translated(self._visibility))
+        self.actions = Question("actions", _translated(self._actions))
+        self.workflow = Question("workflow", _translated(self._workflow))
+        self.secrets = Question("secrets", _translated(self._secrets))
+        self.variables = Question("variables", _translated(self._variables))
+        self.held_variables = Question("variables", _translated(self._held_variables))
+
+    @property
+    def github(self) -> GitHub:
+        """The client; its requests are bounded in time."""
+        from gha_dispatch import GitHub
+
+        return GitHub(self.gh.value, self.repository.value, patience=PATIENCE)
+
+    @property
+    def commands(self) -> GhCommands:
+        """The commands for this repository."""
+        return GhCommands.of(self.github)
+
+    @cached_property
+    def checkout(self) -> Checkout:
+        """The workflow in the checkout around the current directory."""
+        return Checkout.look(self._settings)
+
+    @property
+    def options(self) -> CallerOptions:
+        """How the workflow was made: the one on GitHub, else the one here, else as it would be made now."""
+        try:
+            return self.workflow.value
+        except NeedsError:
+            stamp = read_stamp(self.checkout.text or "")
+            return stamp.options if stamp else CallerOptions()
+
+    @property
+    def root(self) -> str | None:
+        """The root of the datastore that the VMs use, where it is known."""
+        try:
+            return self.held_variables.value.get(ROOT)
+        except NeedsError:
+            return None
+
+    @property
+    def runners(self) -> Runners:
+        """Where the VMs stand; while nothing is known, with GitHub."""
+        try:
+            host = self.repository.value.host
+        except NeedsError:
+            host = "github.com"
+        return Runners.of(host, self.options.runs_on)
+
+    def _repository(self) -> Found[Repository]:
+        from gha_dispatch import NoRepositoryError, Repository
+
+        given = self._settings.user_repo
+        try:
+            found = Repository.parse(given) if given else Repository.infer()
+        except NoRepositoryError as error:
+            remedy = ("unset METAFLOW_GHA_USER_REPO",) if given else self._way_to_a_remote()
+            raise UnmetError(str(error), *remedy) from None
+        source = "METAFLOW_GHA_USER_REPO" if given else "the git remotes"
+        return Found(found, f"{found}, from {source}")
+
+    def _way_to_a_remote(self) -> tuple[str, ...]:
+        from gha_dispatch import DispatchError, GitHub, Repository
+
+        root = checkout_root(Path.cwd())
+        if root is not None and (git_answer(root, "remote") or "").strip():
+            return ("gh repo set-default",)
+        unknown = Repository.parse("OWNER/NAME")
+        owner = unknown.owner
+        with suppress(NeedsError, DispatchError):
+            owner = GitHub(self.gh.value, unknown, patience=0).check_login() or owner
+        scheme = "http" if unknown.host == "github.localhost" else "https"
+        url = f"{scheme}://{unknown.host}/{owner}/{(root or Path.cwd()).name}.git"
+        return (*(() if root else ("git init",)), f"git remote add origin {url}")
+
+    def _login(self) -> Found[Permissions | None]:
+        from gha_dispatch import GitHub, Repository, RepositoryNotFoundError
+
+        try:
+            repository = self.repository.value
+        except NeedsError:
+            repository = Repository.parse("OWNER/NAME")
+        github = GitHub(self.gh.value, repository, patience=PATIENCE)
+        try:
+            permissions = github.permissions()
+        except RepositoryNotFoundError:
+            return Found(None, f"{github.check_login()} on {repository.host}")
+        name = f"{permissions.login or 'a token of no account'} on {repository.host}"
+        scopes = permissions.scopes
+        if scopes is None:
+            return Found(permissions, f"{name}, with a token without scopes")
+        refresh = f"gh auth refresh --hostname {repository.host} --scopes repo,workflow"
+        shown = f"{name}, scopes {', '.join(sorted(scopes)) or 'none'}"
+        if not scopes & {"repo", "public_repo"}:
+            raise UnmetError(f"{shown}: starting workflows takes the scope repo.", refresh)
+        if "workflow" not in scopes:
+            text = f"{shown}: without the scope workflow git cannot push a workflow over https"
+            return Found(permissions, text, warning=True, remedy=(refresh,))
+        return Found(permissions, shown)
+
+    def _visibility(self) -> Found[RepositoryView]:
+        from gha_dispatch import RepositoryNotFoundError
+
+        permissions, commands = self.login.value, self.commands
+        try:
+            view = self.github.about()
+        except RepositoryNotFoundError as error:
+            view_it = f"gh repo view {commands.repository}"
+            make_it = f"gh repo create {commands.repository} --private"
+            raise UnmetError(str(error), view_it if error.is_moved else make_it) from None
+        if view.is_archived:
+            raise UnmetError(
+                f"{view.full_name} is archived, so nothing runs there.",
+                f"gh api --hostname {commands.host} --method PATCH repos/{commands.name} -F archived=false",
+            )
+        if permissions and permissions.scopes is not None and not permissions.push:
+            raise UnmetError(
+                f"{permissions.login} may read {view.full_name} but not write to it, and starting workflows takes "
+                "that: ask its owner, or work in a fork.",
+                f"gh repo fork {commands.repository} --remote",
+            )
+        if view.visibility == "public":
+            return Found(view, "public: VM minutes are free, everybody can read the logs")
+        if self.runners is Runners.HOSTED:
+            return Found(
+                view, f"{view.visibility}: a VM minute beyond those of your plan costs {MINUTE}"
+            )
+        return Found(view, view.visibility)
+
+    def _actions(self) -> Found[None]:
+        from gha_dispatch import ActionsDisabledError
+
+        view, commands = self.visibility.value, self.commands
+        enabled = self.github.actions_enabled()
+        if enabled is None:
+            return Found(None, "not known: this login may not ask")
+        if not enabled:
+            error = ActionsDisabledError(commands.repository, fork=view.is_fork)
+            path = f"repos/{commands.name}/actions/permissions"
+            raise UnmetError(
+                str(error), f"gh api --hostname {commands.host} --method PUT {path} -F enabled=true"
+            )
+        return Found(None, "enabled")
+
+    def _workflow(self) -> Found[CallerOptions]:
+        from gha_dispatch import PermissionDeniedError, WorkflowDisabledError
+
+        view, settings, commands = self.visibility.value, self._settings, self.commands
+        workflow = self.github.workflow(settings.caller_workflow)
+        try:
+            source = workflow.source(settings.dispatch_ref or None)
+        except PermissionDeniedError as error:
+            return Found(CallerOptions(), f"not known: {error}", warning=True)
+        options = require_workflow(
+            source, settings, self.checkout, commands.name, view.default_branch
+        )
+        if workflow.state() != "active":
+            disabled = WorkflowDisabledError(commands.repository, settings.caller_workflow)
+            raise UnmetError(
+                str(disabled),
+                f"gh workflow enable {settings.caller_workflow} --repo {commands.repository}",
+            )
+        shown = f"{settings.caller_workflow} is on {settings.dispatch_ref or view.default_branch}"
+        if self.checkout.text not in {None, source}:
+            return Found(
+                options,
+                f"{shown}, older or newer than in this checkout",
+                warning=True,
+                remedy=self.checkout.way_to(view.default_branch, settings),
+            )
+        return Found(options, f"{shown}, and fits this version")
+
+    def _secrets(self) -> Found[Changes]:
+        """The value is what is missing there and known here."""
+        from gha_dispatch import PermissionDeniedError
+
+        _, mode = self.visibility.value, SyncMode.parse(self._settings.sync_secrets)
+        try:
+            held = frozenset(self.github.secrets.names())
+        except PermissionDeniedError as error:
+            return Found(Changes(), f"not known: {error}", warning=True)
+        try:
+            credentials = self._here.credentials.value
+        except NeedsError:
+            credentials = Credentials(CredentialKind.NONE)
+        local = local_values(self._settings, "", credentials, self.runners)
+        keyless = bool(self.options.oidc_role)
+        changes = secret_changes(local, held, mode, self.commands, is_keyless=keyless)
+        missing = [name for name in changes.values if name not in held]
+        if missing:
+            return Found(
+                _only(missing, changes),
+                f"{', '.join(missing)}: missing there{_who_sets(mode)}",
+                warning=True,
+                remedy=tuple(
+                    self.commands.set_secret(name, from_environment=name in os.environ)
+                    for name in missing
+                ),
+            )
+        known = [name for name in (*KEYS, SESSION_TOKEN, SERVICE_KEY) if name in held]
+        role = "no key needed: the VMs take on a role of AWS" if keyless else ""
+        return Found(Changes(), "; ".join(filter(None, [role, ", ".join(known)])) or "none needed")
+
+    def _held_variables(self) -> Found[Mapping[str, str]]:
+        _ = self.visibility.value
+        return Found(self.github.variables.values(), "")
+
+    def _variables(self) -> Found[Changes]:
+        """The value is what is missing there and known here."""
+        mode = SyncMode.parse(self._settings.sync_secrets)
+        root, held = self._here.datastore.value, self.held_variables.value
+        local = local_values(self._settings, root, Credentials(CredentialKind.NONE), self.runners)
+        changes = variable_changes(local, held, mode, self.commands)
+        missing = [name for name in changes.values if name not in held]
+        text = [f"{', '.join(missing)}: missing there{_who_sets(mode)}."] if missing else []
+        text += [note.text for note in changes.notes]
+        remedy = [
+            self.commands.set_variable(name, changes.values[name], is_there=False)
+            for name in missing
+        ]
+        remedy += [note.remedy for note in changes.notes if note.remedy]
+        if text:
+            return Found(
+                _only(missing, changes), " ".join(text), warning=True, remedy=tuple(remedy)
+            )
+        return Found(Changes(), ", ".join(local.variables))
+
+
+def _gh() -> Found[Gh]:
+    from gha_dispatch import find_gh
+
+    gh = find_gh(CALL)
+    gh.check_version()
+    return Found(gh, f"{gh.path}, {gh.version()}")
+
+
+def _only(names: list[str], changes: Changes) -> Changes:
+    return Changes({name: changes.values[name] for name in names})
+
+
+def _who_sets(mode: SyncMode) -> str:
+    return "" if mode is SyncMode.NEVER else "; the next run sets what is known here"
+
+
+def _translated(ask: Callable[[], Found[T]]) -> Callable[[], Found[T]]:
+    """With the errors of gh and GitHub as prerequisites that are not met."""
+
+    def translated() -> Found[T]:
+        from gha_dispatch import DispatchError
+
+        try:
+            return ask()
+        except DispatchError as error:
+            raise unmet(error) from None
+
+    return translated

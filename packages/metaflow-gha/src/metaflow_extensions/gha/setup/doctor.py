@@ -1,0 +1,112 @@
+"""`gha doctor`: every prerequisite of a run, how it stands, and what mends it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from metaflow_extensions.gha.errors import GhaException
+from metaflow_extensions.gha.setup.checks import NeedsError, Status, ask_all
+from metaflow_extensions.gha.setup.checks_bucket import Bucket
+from metaflow_extensions.gha.setup.checks_github import OnGitHub
+from metaflow_extensions.gha.setup.checks_here import Here
+from metaflow_extensions.gha.setup.checks_network import Network
+from metaflow_extensions.gha.setup.doctor_report import as_json, print_table
+from metaflow_extensions.gha.setup.inject import Wish, inject
+from metaflow_extensions.gha.setup.repository_values import Changes, SyncMode
+from metaflow_extensions.gha.setup.secret_sync import apply_changes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from metaflow_extensions.gha.launcher.settings import Settings
+    from metaflow_extensions.gha.setup.checks import Check, Question
+
+# Seconds for all checks together; each call of gh and of the store has a limit of its own below this.
+LIMIT = 40.0
+
+
+class Doctor:
+    """One look at everything. Reads only, but for `fix`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._here = Here(settings, lambda: self._on_github.root)
+        self._on_github = OnGitHub(settings, self._here)
+        self._bucket = Bucket(settings, self._here)
+        self._network = Network(settings, self._on_github)
+
+    def examine(self) -> list[Check]:
+        """All checks, those that do not rest on each other at once, in the order of a set-up."""
+        here, github, bucket, network = self._here, self._on_github, self._bucket, self._network
+        questions: list[Question[object]] = [
+            here.python,
+            here.metaflow,
+            here.uv,
+            github.gh,
+            github.login,
+            github.repository,
+            github.visibility,
+            github.actions,
+            github.workflow,
+            github.secrets,
+            github.variables,
+            network.metadata,
+            here.datastore,
+            here.credentials,
+            network.endpoint,
+            bucket.bucket,
+            bucket.conditional_writes,
+            bucket.clock,
+        ]
+        return ask_all(questions, LIMIT)
+
+    def fix(self) -> Iterator[str]:
+        """Do what takes nothing away and costs nothing; yields a line for each thing done or refused.
+
+        Writes a workflow file that is missing here, enables a disabled workflow, sets secrets and variables as a run
+        would. Nothing is overwritten, committed or pushed.
+        """
+        from gha_dispatch import DispatchError
+
+        try:
+            if self._on_github.checkout.text is None:
+                yield from inject(Wish())
+            with suppress(NeedsError):
+                yield from self._enable()
+            if SyncMode.parse(self._settings.sync_secrets) is not SyncMode.NEVER:
+                yield from self._set_missing()
+        except GhaException as error:
+            yield error.message
+        except DispatchError as error:
+            yield str(error)
+
+    def _enable(self) -> Iterator[str]:
+        file = self._settings.caller_workflow
+        workflow = self._on_github.github.workflow(file)
+        if workflow.exists() and workflow.state() != "active":
+            workflow.enable()
+            yield f"Enabled the workflow {file}."
+
+    def _set_missing(self) -> Iterator[str]:
+        for question in (self._on_github.variables, self._on_github.secrets):
+            with suppress(NeedsError):
+                yield from apply_changes(self._on_github.github, Changes(), question.value)
+
+
+def run_doctor(settings: Settings, *, fix: bool, machine: bool) -> bool:
+    """Examine, print, and with `fix` mend and examine again; returns whether nothing stands in the way of a run."""
+    doctor = Doctor(settings)
+    checks = doctor.examine()
+    fixed: list[str] = []
+    if fix:
+        for line in doctor.fix():
+            fixed.append(line)
+            if not machine:
+                print(line)  # noqa: T201  # what a command is for
+        checks = Doctor(settings).examine()
+    if machine:
+        print(as_json(checks, fixed))  # noqa: T201  # likewise
+    else:
+        print_table(checks)
+    return all(check.status is not Status.FAILED for check in checks)

@@ -1,0 +1,120 @@
+"""The caller workflow where GitHub reads it, on the default branch, and the way there from this checkout."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metaflow_extensions.gha.checkout import checkout_root, git_environment
+from metaflow_extensions.gha.errors import GhaException
+from metaflow_extensions.gha.setup.caller import WORKFLOWS, CallerOptions, check, read_stamp
+from metaflow_extensions.gha.setup.checks import UnmetError
+
+if TYPE_CHECKING:
+    from metaflow_extensions.gha.launcher.settings import Settings
+
+INJECT = "python flow.py gha inject"
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """The workflow in the checkout around the current directory.
+
+    `text` is None without the file, `is_committed` says whether the last commit holds this text, `branch` is empty
+    where no branch is checked out.
+    """
+
+    path: str
+    text: str | None = None
+    is_committed: bool = False
+    branch: str = ""
+
+    @classmethod
+    def look(cls, settings: Settings) -> Checkout:
+        """Read the file and ask git, which takes milliseconds. Outside of a repository there is no text."""
+        path = f"{WORKFLOWS}/{settings.caller_workflow}"
+        root = checkout_root(Path.cwd())
+        if root is None:
+            return cls(path)
+        file = root / path
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
+        return cls(
+            path,
+            text,
+            is_committed=text is not None and git_answer(root, "show", f"HEAD:{path}") == text,
+            branch=(git_answer(root, "symbolic-ref", "--quiet", "--short", "HEAD") or "").strip(),
+        )
+
+    def way_to(self, branch: str | None, settings: Settings) -> tuple[str, ...]:
+        """The commands that bring a workflow for these settings onto the default branch, None if that is unknown."""
+        steps = []
+        if self.text is None or not _fits(self.text, settings):
+            steps.append(INJECT)
+        if steps or not self.is_committed:
+            # What `inject` writes lies below this folder, whatever its options.
+            folder = str(Path(self.path).parent.parent)
+            steps += [
+                f"git add {folder}",
+                "git commit --message 'Run Metaflow steps on GitHub Actions'",
+            ]
+        here = self.branch or "HEAD"
+        steps.append(f"git push --set-upstream origin {here}")
+        if branch and here != branch:
+            steps.append(f"gh pr create --fill --base {branch}")
+        return tuple(steps)
+
+
+def require_workflow(
+    source: str | None,
+    settings: Settings,
+    checkout: Checkout,
+    repository: str,
+    branch: str | None = None,
+) -> CallerOptions:
+    """The options of the workflow whose text GitHub has; None is no text.
+
+    Raises
+    ------
+    UnmetError
+        it is missing there, older than this package needs, or starts another worker than configured
+    """
+    name = settings.caller_workflow
+    where = f"the default branch of {repository}" + (f", {branch}" if branch else "")
+    if source is None:
+        raise UnmetError(
+            f"{name} is not on {where}, where GitHub looks for it: run gha inject, commit, push.",
+            *checkout.way_to(branch, settings),
+        )
+    try:
+        check(source, settings)
+    except GhaException as error:
+        raise UnmetError(
+            f"On {where}: {error.message}", *checkout.way_to(branch, settings)
+        ) from None
+    stamp = read_stamp(source)
+    return stamp.options if stamp else CallerOptions()
+
+
+def _fits(text: str, settings: Settings) -> bool:
+    try:
+        check(text, settings)
+    except GhaException:
+        return False
+    return True
+
+
+def git_answer(root: Path, *arguments: str) -> str | None:
+    """What git prints; None when it refuses."""
+    answer = subprocess.run(
+        ["git", *arguments],
+        cwd=root,
+        env=git_environment(),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=10,
+    )
+    return answer.stdout if answer.returncode == 0 else None
