@@ -110,7 +110,7 @@ class Gh:
         if done.returncode == NO_LOGIN:
             return NotAuthenticatedError(host)
         self.check_version()
-        return NetworkError(host, last_line(done.stderr) or "no answer of GitHub's")
+        return NetworkError(host, first_line(done.stderr) or "no answer of GitHub's")
 
     def call(self, host: str, args: list[str], text: str) -> subprocess.CompletedProcess[str]:
         """Run gh with these arguments, `text` on stdin, within the time limit."""
@@ -201,10 +201,10 @@ def parse_answer(text: str) -> Answer | None:
         return None if answer.is_success else answer
 
 
-def last_line(text: str) -> str:
-    """The last line that says something, without gh's own prefix."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].removeprefix("gh: ") if lines else ""
+def first_line(text: str) -> str:
+    """The first line that says something, without gh's own prefix."""
+    lines = (line.strip() for line in text.splitlines())
+    return next((line.removeprefix("gh: ") for line in lines if line), "")
 
 
 def _numbers(version: str) -> list[int]:
