@@ -118,9 +118,20 @@ def session_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     project.mkdir()
     for source in (EXAMPLES, FLOWS):
         subprocess.run(["cp", "-R", source, project], check=True)
-    folders = Folders(base / "sandbox")
+    with open_lab(project, base / "sandbox") as lab:
+        yield lab
+
+
+@contextlib.contextmanager
+def open_lab(project: Path, place: Path) -> Iterator[Lab]:
+    """A sandbox of its own for `project`."""
+    folders = Folders(place)
     with open_site(project, folders, keep_bucket=False) as site:
-        yield Lab(site, folders)
+        lab = Lab(site, folders)
+        try:
+            yield lab
+        finally:
+            lab.end_all()
 
 
 Wait = Callable[..., Any]
@@ -140,3 +151,19 @@ def until() -> Wait:
         return pytest.fail(f"{what} did not happen within {seconds} s")
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[S3Server]:
+    with S3Server() as server:
+        server.create_bucket(BUCKET)
+        yield server
+
+
+@pytest.fixture
+def setup_lab(
+    bucket: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., SetupLab]]:
+    """Opens a lab; keywords change what the stand-in shows. `workflow=False`: nothing was ever injected."""
+    with contextlib.ExitStack() as stack:
+        yield functools.partial(open_setup_lab, bucket, tmp_path, monkeypatch, stack)

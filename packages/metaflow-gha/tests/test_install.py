@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,7 @@ def test_the_wheels_hold_what_metaflow_and_the_runners_need(wheels: Path) -> Non
     assert "metaflow_extensions/__init__.py" not in held
     assert "metaflow_gha-0.1.0.dist-info/top_level.txt" in held
     assert "gha_worker/workflows/worker.yml" in held
+    assert "gha_worker/workflows/requirements.txt" in held
     assert "gha_dispatch/testing/actions/actions/checkout/action.yml" in held
 
 
@@ -101,3 +103,32 @@ def test_the_repository_runs_the_worker_that_the_package_ships() -> None:
     assert (
         PACKAGES.parent / ".github" / "workflows" / "worker.yml"
     ).read_bytes() == shipped.read_bytes()
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(400)
+def test_from_wheels_and_an_empty_repository_the_sandbox_runs_a_flow(
+    wheels: Path, tmp_path: Path
+) -> None:
+    environment, project = tmp_path / "venv", tmp_path / "project"
+    project.mkdir()
+    shutil.copy(PACKAGES.parent / "examples" / "hello.py", project / "flow.py")
+    subprocess.run(["git", "init", "--quiet", str(project)], check=True)
+    uv("venv", "--quiet", "--python", sys.executable, str(environment))
+    python = environment / "bin" / "python"
+    found = ["--find-links", str(wheels), "metaflow-gha[sandbox]"]
+    uv("pip", "install", "--quiet", "--python", str(python), *found)
+    done = subprocess.run(
+        [
+            *(environment / "bin" / "metaflow", "gha", "sandbox", "--"),
+            *("python", "flow.py", "run", "--with=gha"),
+        ],
+        cwd=project,
+        env={**os.environ, "METAFLOW_USER": "tester"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Hello, world!" in done.stdout
+    assert sorted(path.name for path in project.iterdir()) == [".git", "flow.py"]

@@ -12,6 +12,8 @@ from metaflow_extensions.gha.sandbox.working_copy import WorkingCopy
 if TYPE_CHECKING:
     from pathlib import Path
 
+URL = "https://github.localhost/a/b.git"
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
@@ -59,7 +61,7 @@ def test_everything_is_committed_in_the_copy_and_nothing_in_the_original(
     project: Path, tmp_path: Path
 ) -> None:
     copy = WorkingCopy.make(project, tmp_path / "copy", leave_out=tmp_path / "copy")
-    copy.publish("http://github.localhost/a/b.git")
+    copy.publish(URL, tmp_path / "hosted.git")
     shown = subprocess.run(
         ["git", "show", "main:below/new.py"],
         cwd=copy.root,
@@ -74,6 +76,25 @@ def test_everything_is_committed_in_the_copy_and_nothing_in_the_original(
     assert "?? below/" in status.stdout
 
 
+def test_what_is_pushed_from_the_copy_reaches_the_hosted_repository(
+    project: Path, tmp_path: Path
+) -> None:
+    hosted = tmp_path / "hosted.git"
+    copy = WorkingCopy.make(project, tmp_path / "copy", leave_out=tmp_path / "copy")
+    copy.publish(URL, hosted)
+    (copy.root / "flow.py").write_text("pushed")
+    leads_there = f"url.{hosted}.insteadOf={URL}"
+    for command in (
+        ["commit", "--quiet", "--all", "--message=x"],
+        ["-c", leads_there, "push", "--quiet"],
+    ):
+        subprocess.run(["git", *command], cwd=copy.root, check=True)
+    shown = subprocess.run(
+        ["git", "show", "HEAD:flow.py"], cwd=hosted, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "pushed"
+
+
 @pytest.mark.parametrize("with_git", [True, False], ids=["repository", "folder"])
 def test_a_sandbox_inside_the_project_is_not_copied_into_itself(
     project: Path, *, with_git: bool
@@ -82,8 +103,8 @@ def test_a_sandbox_inside_the_project_is_not_copied_into_itself(
         subprocess.run(["rm", "-rf", ".git"], cwd=project, check=True)
     place = project / "try"
     for _ in range(2):
-        subprocess.run(["rm", "-rf", str(place / "repository")], check=True)
+        subprocess.run(["rm", "-rf", str(place)], check=True)
         copy = WorkingCopy.make(project, place / "repository", leave_out=place)
-        copy.publish("http://github.localhost/a/b.git")
+        copy.publish(URL, place / "hosted.git")
     assert (place / "repository" / "flow.py").is_file()
     assert not (place / "repository" / "try").exists()
