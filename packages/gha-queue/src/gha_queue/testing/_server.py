@@ -122,7 +122,8 @@ class S3Server:
         variables = {
             "GATEWAY_PORT": str(self._port),
             "BIND_HOST": "127.0.0.1",
-            "SERVICES": "s3",
+            # STS for whoever tries a role in place of a key.
+            "SERVICES": "s3,sts",
             "LOG_LEVEL": "WARNING",
             "TMPDIR": scratch,
             "S3_PERSIST": "0",
