@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets as random
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from gha_dispatch.testing._claims import claims_of
 from gha_dispatch.testing._document import Document, trigger, typed_inputs
 from gha_dispatch.testing._expressions import ExpressionError, as_text, evaluate
 from gha_dispatch.testing._hosted import FOLDER
+from gha_dispatch.testing._id_tokens import REQUEST_TOKEN, IdTokens
 from gha_dispatch.testing._job import JobSite
 from gha_dispatch.testing._mapped import CHECKOUT
-from gha_dispatch.testing._plan import Plan, PlannedJob, uses_key
+from gha_dispatch.testing._plan import Plan, PlannedJob, StartupFailureError, uses_key
 from gha_dispatch.testing._private_file import write_json
 from gha_dispatch.testing._route import API, SERVER
+from gha_dispatch.testing._run_log import RunLog
 from gha_dispatch.testing._runs import JobRecord, RunOrder, RunRecord, Runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from gha_dispatch.testing._concurrency import Concurrency
     from gha_dispatch.testing._config import StandInConfig
     from gha_dispatch.testing._hosted import Hosted
     from gha_dispatch.testing._mapped import Mapped
@@ -36,6 +41,7 @@ class Dispatcher:
         hosted: Hosted,
         mapped: Mapped,
         runs: Runs,
+        id_tokens: IdTokens | None,
         login: str,
         root: Path,
         logs: Path,
@@ -44,6 +50,7 @@ class Dispatcher:
         self._hosted = hosted
         self._mapped = mapped
         self._runs = runs
+        self._id_tokens = id_tokens
         self._login = login
         self._root = root
         self._logs = logs
@@ -53,6 +60,12 @@ class Dispatcher:
         self, file: str, document: Document, ref: str, commit: str, inputs: Mapping[str, str]
     ) -> RunRecord:
         """Start a run of a workflow at a commit, with checked inputs."""
+        # read when a run is queued: what is set later is not seen
+        secrets = {
+            name: value.decode("utf-8", "replace")
+            for name, value in self._hosted.secrets.values().items()
+        }
+        secrets["GITHUB_TOKEN"] = f"ghs_{random.token_hex(20)}"
         number = self._runs.next_number()
         name = as_text(document.get("name") or f"{FOLDER}/{file}")
         run = RunRecord(
@@ -65,24 +78,19 @@ class Dispatcher:
             ref=ref.split("/", 2)[2],
             sha=commit,
             message=self._hosted.git.describe(commit)[-1],
-            log=self._logs / f"{self._first_id + number}.log",
+            log=RunLog(self._logs / f"{self._first_id + number}.log", secrets.values()),
         )
-        github = self._github(run, ref)
         declared = (trigger(document, "workflow_dispatch") or {}).get("inputs") or {}
         contexts = {
             "inputs": typed_inputs(declared, inputs),
-            # read when a run is queued, as secrets are: what is set later is not seen
             "vars": self._hosted.variables.values(),
-            "github": {
-                **{key.removeprefix("GITHUB_").lower(): value for key, value in github.items()},
-                "event": {"inputs": dict(inputs)},
-            },
+            "github": {**self._github(run, ref), "event": {"inputs": dict(inputs)}},
         }
         try:
             run.title = as_text(evaluate(document.get("run-name") or name, contexts))
         except ExpressionError:
             run.title = name
-        self._runs.start(run, self._order(run, document, contexts, github))
+        self._runs.start(run, self._order(run, document, contexts, secrets))
         return run
 
     def _order(
@@ -90,13 +98,8 @@ class Dispatcher:
         run: RunRecord,
         document: Document,
         contexts: Mapping[str, Any],
-        github: Mapping[str, str],
+        secrets: Mapping[str, str],
     ) -> RunOrder:
-        secrets = {
-            name: value.decode("utf-8", "replace")
-            for name, value in self._hosted.secrets.values().items()
-        }
-        secrets["GITHUB_TOKEN"] = f"ghs_{random.token_hex(20)}"
         home = self._root / str(run.number)
         plan = Plan(
             contexts=contexts,
@@ -114,7 +117,9 @@ class Dispatcher:
             self._write_checkout(home / "checkout", run)
             return planned
 
-        def site(_run: RunRecord, job: JobRecord) -> JobSite:
+        def site(job: JobRecord) -> JobSite:
+            tokens = self._open_tokens(job, contexts["github"])
+            run.log.hide([tokens[REQUEST_TOKEN]] if tokens else [])
             return JobSite(
                 directory=home / str(job.id),
                 repository=home / "repository",
@@ -122,42 +127,72 @@ class Dispatcher:
                 secrets=secrets,
                 variables=contexts["vars"],
                 image=self._config.image,
-                github=github,
+                environment={**_variables(contexts["github"]), **tokens},
                 actor=self._login,
                 actions=self._mapped.actions_of(job.plan.uses, home / "checkout"),
             )
 
+        def close(site: JobSite) -> None:
+            if self._id_tokens is not None:
+                self._id_tokens.close(site.environment)
+
         return RunOrder(
+            concurrency=_concurrency(plan, document),
             plan=plan_jobs,
             site=site,
-            finish=lambda _run: shutil.rmtree(home, ignore_errors=True),
-            hidden=tuple(secrets.values()),
+            close=close,
+            finish=lambda: shutil.rmtree(home, ignore_errors=True),
         )
 
     def _github(self, run: RunRecord, ref: str) -> dict[str, str]:
+        """The `github` context; GITHUB_* are its variables."""
         name = self._hosted.git.name
         return {
-            "GITHUB_RUN_ID": str(run.id),
-            "GITHUB_RUN_NUMBER": str(run.number),
-            "GITHUB_RUN_ATTEMPT": "1",
-            "GITHUB_REPOSITORY": name,
-            "GITHUB_REPOSITORY_ID": "1",
-            "GITHUB_REPOSITORY_OWNER": name.partition("/")[0],
-            "GITHUB_REPOSITORY_OWNER_ID": "1",
-            "GITHUB_SERVER_URL": SERVER,
-            "GITHUB_API_URL": API,
-            "GITHUB_GRAPHQL_URL": f"{API}/graphql",
-            "GITHUB_REF": ref,
-            "GITHUB_REF_NAME": run.ref,
-            "GITHUB_REF_TYPE": "tag" if ref.startswith("refs/tags/") else "branch",
-            "GITHUB_SHA": run.sha,
-            "GITHUB_WORKFLOW": run.workflow,
-            "GITHUB_WORKFLOW_REF": f"{name}/{FOLDER}/{run.file}@{ref}",
-            "GITHUB_WORKFLOW_SHA": run.sha,
-            "GITHUB_ACTOR": self._login,
-            "GITHUB_TRIGGERING_ACTOR": self._login,
-            "GITHUB_EVENT_NAME": "workflow_dispatch",
+            "actor": self._login,
+            "actor_id": "1",
+            "api_url": API,
+            "event_name": "workflow_dispatch",
+            "graphql_url": f"{API}/graphql",
+            "ref": ref,
+            "ref_name": run.ref,
+            "ref_type": "tag" if ref.startswith("refs/tags/") else "branch",
+            "repository": name,
+            "repository_id": "1",
+            "repository_owner": name.partition("/")[0],
+            "repository_owner_id": "1",
+            "run_attempt": "1",
+            "run_id": str(run.id),
+            "run_number": str(run.number),
+            "server_url": SERVER,
+            "sha": run.sha,
+            "triggering_actor": self._login,
+            "workflow": run.workflow,
+            "workflow_ref": f"{name}/{FOLDER}/{run.file}@{ref}",
+            "workflow_sha": run.sha,
         }
+
+    def _open_tokens(self, job: JobRecord, github: Mapping[str, Any]) -> dict[str, str]:
+        """The variables of a job that may ask for id tokens; none for others."""
+        if self._id_tokens is None or job.plan.permissions.get("id-token") != "write":
+            return {}
+        called = self._locate(job.plan.workflow) or (github["workflow_ref"], github["sha"])
+        visibility = self._hosted.visibility
+        claims = claims_of(job.plan, github, visibility=visibility, called=called)
+        return self._id_tokens.open(claims)
+
+    def _locate(self, workflow: str) -> tuple[str, str | None] | None:
+        """A called workflow's address with its full ref, and its commit where it is known."""
+        if not workflow:
+            return None
+        location, _, ref = workflow.rpartition("@")
+        repository = "/".join(location.split("/")[:2])
+        git = self._hosted.git
+        if repository != git.name or self._mapped.is_given(repository):
+            git = self._mapped.repositories()[repository]
+        full, commit = git.resolve(ref) or (ref, git.commit(ref))
+        if commit is None and not re.fullmatch("[0-9a-f]{40}", ref):
+            full = f"refs/heads/{ref}"  # a directory without commits stands for every branch
+        return f"{location}@{full}", commit
 
     def _read_called(self, address: str) -> str | None:
         location, _, ref = address.rpartition("@")
@@ -185,3 +220,14 @@ class Dispatcher:
             },
         }
         write_json(target / "repositories.json", known)
+
+
+def _variables(github: Mapping[str, Any]) -> dict[str, str]:
+    return {f"GITHUB_{key.upper()}": one for key, one in github.items() if isinstance(one, str)}
+
+
+def _concurrency(plan: Plan, document: Document) -> Concurrency | None:
+    try:
+        return plan.concurrency(document)
+    except StartupFailureError:
+        return None  # told when the jobs are planned

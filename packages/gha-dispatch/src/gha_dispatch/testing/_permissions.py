@@ -52,3 +52,8 @@ def excess(asked: object, held: Permissions) -> list[str]:
         for scope, level in sorted(granted(asked).items())
         if _LEVELS.index(level) > _LEVELS.index(held.get(scope, "none"))
     ]
+
+
+def narrowed(asked: object, held: Permissions) -> Permissions:
+    """What a called workflow or job has: what it asks for, or all that its caller has."""
+    return held if asked is None else granted(asked)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gha_dispatch.testing._concurrency import Concurrency, read_concurrency
 from gha_dispatch.testing._document import (
     Document,
     InvalidWorkflowError,
@@ -20,7 +21,7 @@ from gha_dispatch.testing._document import (
 )
 from gha_dispatch.testing._expressions import Contexts, ExpressionError, as_text, evaluate
 from gha_dispatch.testing._matrix import MatrixError, combinations
-from gha_dispatch.testing._permissions import Permissions, excess, granted
+from gha_dispatch.testing._permissions import Permissions, excess, granted, narrowed
 
 DEFAULT_TIMEOUT = 360.0
 LABELS = (
@@ -41,7 +42,8 @@ class PlannedJob:
 
     `files` are written below a directory that stands for the repository `called` ("o/r@ref").
     `refused` says why the job fails without starting. `timeout` is in minutes. Jobs of one `group`
-    come from one matrix.
+    come from one matrix. `places` are the concurrency groups that it has to enter, the outermost
+    first. `workflow` is the called file that it stands in, as in "owner/name/path@ref".
     """
 
     name: str
@@ -54,6 +56,10 @@ class PlannedJob:
     timeout: float = DEFAULT_TIMEOUT
     fail_fast: bool = True
     max_parallel: int | None = None
+    places: tuple[Concurrency, ...] = ()
+    permissions: Permissions = field(default_factory=dict)
+    environment: str = ""
+    workflow: str = ""
     refused: str | None = None
 
 
@@ -68,8 +74,16 @@ class Plan:
     read_called: Callable[[str], str | None]
     is_mapped: Callable[[str], bool]
 
+    def concurrency(self, document: Document) -> Concurrency | None:
+        """The group of a dispatched workflow. Raises StartupFailureError."""
+        try:
+            return read_concurrency(document.get("concurrency"), self.contexts)
+        except ValueError as error:
+            raise StartupFailureError(str(error)) from error
+
     def jobs(self, document: Document) -> list[PlannedJob]:
         """The jobs of a dispatched workflow. Raises StartupFailureError."""
+        own = self.concurrency(document)
         try:
             planned = [
                 job
@@ -82,7 +96,7 @@ class Plan:
             raise StartupFailureError(f"the workflow is malformed: {error!r}") from error
         if not planned:
             raise StartupFailureError("the workflow has no jobs")
-        return planned
+        return [_refuse_deadlock(job, own) for job in planned]
 
     def _jobs_of(self, document: Document, job_id: str, job: Document) -> Iterator[PlannedJob]:
         _refuse_needs(job_id, job)
@@ -92,13 +106,17 @@ class Plan:
         for combination, contexts in self._expanded(job, self.contexts):
             shared: dict[str, Any] = {
                 "group": job_id,
+                "permissions": held,
                 "fail_fast": evaluate(strategy.get("fail-fast", True), contexts) is not False,
                 "max_parallel": _whole(evaluate(strategy.get("max-parallel"), contexts)),
             }
             name = _name(job_id, job, combination, contexts)
             if isinstance(combination, MatrixError):
                 yield PlannedJob(name, document=document, refused=str(combination), **shared)
-            elif called is None:
+                continue
+            place = read_concurrency(job.get("concurrency"), contexts)
+            shared["places"] = () if place is None else (place,)
+            if called is None:
                 executed = _alone(document, job_id, job, combination)
                 yield self._planned(name, executed, job, contexts, shared)
             else:
@@ -133,6 +151,8 @@ class Plan:
         executed["jobs"][job_id]["uses"] = f"{repository}/{path}@{ref}-called"
         if job.get("secrets") == "inherit" and _owner(repository) != _owner(self.repository):
             del executed["jobs"][job_id]["secrets"]  # inherit does not cross owners
+        whole = read_concurrency(called.get("concurrency"), inner)
+        held = narrowed(called.get("permissions"), shared["permissions"])
         for inner_id, body in called["jobs"].items():
             _refuse_needs(inner_id, body)
             if "uses" in body:
@@ -145,13 +165,16 @@ class Plan:
                 # act names a called workflow by its own name, GitHub by its caller's
                 alone = _alone(called, inner_id, body, combination)
                 files = {path: {**alone, "name": self.contexts["github"]["workflow"]}}
-                yield self._planned(
-                    label,
-                    executed,
-                    body,
-                    inner_contexts,
-                    {**shared, "called": address, "files": files},
-                )
+                place = read_concurrency(body.get("concurrency"), inner_contexts)
+                inner_shared = {
+                    **shared,
+                    "called": address,
+                    "files": files,
+                    "places": (*shared["places"], *filter(None, (whole, place))),
+                    "permissions": narrowed(body.get("permissions"), held),
+                    "workflow": f"{repository}/{path}@{ref}",
+                }
+                yield self._planned(label, executed, body, inner_contexts, inner_shared)
 
     def _planned(
         self,
@@ -177,6 +200,9 @@ class Plan:
             refused = f"no runner has the label {', '.join(unknown)}"
         elif unmapped:
             refused = f"no directory is mapped to the action {unmapped[0]}"
+        environment = evaluate(job.get("environment"), contexts)
+        if isinstance(environment, Mapping):
+            environment = environment.get("name")
         minutes = evaluate(job.get("timeout-minutes", DEFAULT_TIMEOUT), contexts)
         return PlannedJob(
             name,
@@ -184,6 +210,7 @@ class Plan:
             uses=uses,
             labels=labels,
             timeout=float(minutes),
+            environment=as_text(environment),
             refused=refused,
             **shared,
         )
@@ -280,6 +307,14 @@ def _check_names(uses: str, kind: str, declared: object, given: object) -> None:
 def _refuse_needs(job_id: str, job: Document) -> None:
     if "needs" in job:
         raise StartupFailureError(f"the job {job_id} has needs: not known here")
+
+
+def _refuse_deadlock(job: PlannedJob, own: Concurrency | None) -> PlannedJob:
+    """A job cannot wait for the group that its own run holds."""
+    groups = [place.group.lower() for place in (own, *job.places) if place is not None]
+    if len(set(groups)) == len(groups):
+        return job
+    return replace(job, refused=f"it would wait for itself in the concurrency group {groups[-1]!r}")
 
 
 def _owner(repository: str) -> str:

@@ -7,7 +7,7 @@ import secrets as random
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gha_dispatch._gh import EXPLICIT, unofficial_gh
 from gha_dispatch._run import WorkflowRunStatus, read_status
@@ -24,6 +24,7 @@ from gha_dispatch.testing._git_repository import GitRepository
 from gha_dispatch.testing._graphql import GraphQl
 from gha_dispatch.testing._hosted import Entries, Hosted
 from gha_dispatch.testing._http import UnixHttpServer
+from gha_dispatch.testing._id_tokens import IdTokens
 from gha_dispatch.testing._job import act_binary
 from gha_dispatch.testing._mapped import Mapped
 from gha_dispatch.testing._private_file import write_json
@@ -83,6 +84,7 @@ class GitHubStandIn:
         self._limit = RateLimit()
         self._api = Api(self._routes(), hosted=self._hosted, token=self._token, limit=self._limit)
         self._faults = Faults(self._api)
+        self._id_tokens: IdTokens | None = None
         self._root: Path | None = None
         self._server: UnixHttpServer | None = None
 
@@ -121,6 +123,7 @@ class GitHubStandIn:
         account = {"oauth_token": self.token, "git_protocol": "https"}
         hosts = {HOST: {**account, "user": LOGIN, "users": {LOGIN: account}}}
         write_json(self._gh_config / "hosts.yml", hosts)
+        self._id_tokens = IdTokens() if self.config.oidc else None
         self._server = UnixHttpServer(socket, self._faults)
 
     def stop(self) -> None:
@@ -130,6 +133,9 @@ class GitHubStandIn:
             self._server.stop()
             self._server = None
         self._runs.stop()
+        if self._id_tokens is not None:
+            self._id_tokens.stop()
+            self._id_tokens = None
         if self._root is not None:
             shutil.rmtree(self._root, ignore_errors=True)
             self._root = None
@@ -193,6 +199,16 @@ class GitHubStandIn:
         """Enable Actions again."""
         self._hosted.is_enabled = True
 
+    def verify_id_token(self, token: str, audience: str | None = None) -> dict[str, Any]:
+        """The claims of an id token that a job asked for.
+
+        Raises ValueError for a token that is forged, expired or meant for another audience,
+        RuntimeError without `oidc`. The stand-in alone can tell: it signs with a key of its own.
+        """
+        if self._id_tokens is None:
+            raise RuntimeError("The stand-in does not run, or runs without oidc.")
+        return self._id_tokens.verify(token, audience)
+
     def requests(self) -> list[str]:
         """The requests that were answered so far, such as "GET /user", the oldest first."""
         return self._api.log()
@@ -232,6 +248,7 @@ class GitHubStandIn:
             hosted=self._hosted,
             mapped=self._mapped,
             runs=self._runs,
+            id_tokens=self._id_tokens,
             login=LOGIN,
             root=self._started / "w",
             logs=self._logs,
