@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -17,7 +18,10 @@ from typing import Any
 
 import pytest
 
+from gha_queue.testing import S3Server
 from metaflow_extensions.gha.sandbox.site import Folders, Site, open_site
+
+from .setup_lab import BUCKET, SetupLab
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / "examples"
@@ -154,16 +158,19 @@ def until() -> Wait:
 
 
 @pytest.fixture(scope="session")
-def bucket() -> Iterator[S3Server]:
+def s3_server() -> Iterator[S3Server]:
     with S3Server() as server:
         server.create_bucket(BUCKET)
         yield server
 
 
+OpenSetupLab = Callable[..., SetupLab]
+
+
 @pytest.fixture
-def setup_lab(
-    bucket: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., SetupLab]]:
-    """Opens a lab; keywords change what the stand-in shows. `workflow=False`: nothing was ever injected."""
+def open_setup_lab(
+    s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[OpenSetupLab]:
+    """Opens a set-up where all is well, but for what its keywords say."""
     with contextlib.ExitStack() as stack:
-        yield functools.partial(open_setup_lab, bucket, tmp_path, monkeypatch, stack)
+        yield functools.partial(SetupLab.open, s3_server, tmp_path, monkeypatch, stack)

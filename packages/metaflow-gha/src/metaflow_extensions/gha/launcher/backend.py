@@ -19,10 +19,19 @@ from metaflow_extensions.gha.launcher.demand import graph_width
 from metaflow_extensions.gha.launcher.relay_server import RelayServer
 from metaflow_extensions.gha.launcher.settings import QUEUES, Settings
 from metaflow_extensions.gha.launcher.supervisor import Run, Supervisor
-from metaflow_extensions.gha.setup.inject import check_checkout
+from metaflow_extensions.gha.setup.addresses import Runners
+from metaflow_extensions.gha.setup.repository import require_repository
+from metaflow_extensions.gha.setup.required_settings import (
+    require_endpoint,
+    require_root,
+    require_s3,
+    require_service,
+)
+from metaflow_extensions.gha.setup.secret_sync import SecretSync
+from metaflow_extensions.gha.setup.workflow import Checkout, require_workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from gha_dispatch import GitHub
     from gha_queue import Queue
@@ -89,17 +98,16 @@ class Backend:
         say: Callable[..., None],
     ) -> Backend:
         settings = Settings.load()
-        if flow_datastore.TYPE != "s3":
-            raise GhaException(
-                f"@gha needs the S3 datastore and this run uses the {flow_datastore.TYPE} one: "
-                "run with --datastore=s3, or set METAFLOW_DEFAULT_DATASTORE=s3."
-            )
-        root = settings.require_root()
-        check_checkout(settings)
-        github = _github(settings)
+        require_s3(flow_datastore.TYPE)
+        root = require_root(settings)
+        require_endpoint(settings)
+        github, sync = _github(settings, root)
         name = f"{flow.name}/{run_id}.{secrets.token_hex(4)}"
         queue_url = f"{root}/{QUEUES}/{name}"
         queue = _queue(queue_url, settings)
+        # What is now proven to open the bucket, and before a VM can ask for it.
+        for line in _applied(sync):
+            say(line, system_msg=True)
         decorators = {
             node.name: deco for node in graph for deco in node.decorators if deco.name == "gha"
         }
@@ -143,33 +151,40 @@ class Backend:
         self._supervisor.close(cancel=not well)
 
 
-def _github(settings: Settings) -> GitHub:
-    """The repository, with the caller workflow in it, seen through the user's own `gh`."""
-    from gha_dispatch import (
-        DispatchError,
-        GitHub,
-        NoRepositoryError,
-        Repository,
-        WorkflowNotFoundError,
-        find_gh,
-    )
+def _github(settings: Settings, root: str) -> tuple[GitHub, SecretSync | None]:
+    """The repository, seen through the user's own `gh`, with the workflow that fits this run, and what it lacks.
 
+    Costs one request, and two more when something here changed since the last run.
+    """
+    from gha_dispatch import DispatchError, GitHub, PermissionDeniedError, find_gh
+
+    checkout = Checkout.look(settings)
     try:
-        gh = find_gh()
-        repository = (
-            Repository.parse(settings.user_repo) if settings.user_repo else Repository.infer(".")
-        )
-        github = GitHub(gh, repository)
-        github.workflow(settings.caller_workflow).require()
-    except NoRepositoryError as error:
-        raise GhaException(
-            f"{error} The variable for that: METAFLOW_GHA_USER_REPO=owner/name."
-        ) from None
-    except WorkflowNotFoundError as error:
-        raise GhaException(f"{error} `python flow.py gha inject` writes it.") from None
+        github = GitHub(find_gh(), require_repository(settings))
+        name = f"{github.repository.owner}/{github.repository.name}"
+        workflow = github.workflow(settings.caller_workflow)
+        try:
+            options = require_workflow(
+                workflow.source(settings.dispatch_ref or None), settings, checkout, name
+            )
+        except PermissionDeniedError:
+            # Whether it is there, GitHub will say at the first dispatch.
+            options = checkout.options
+        if click.get_current_context().obj.metadata.TYPE == "service":
+            require_service(settings, Runners.of(github.repository.host, options.runs_on))
+        return github, SecretSync.compare(github, settings, root, options)
     except DispatchError as error:
         raise GhaException(str(error)) from None
-    return github
+
+
+def _applied(sync: SecretSync | None) -> Iterator[str]:
+    """Set what the repository lacks; a line for each."""
+    from gha_dispatch import DispatchError
+
+    try:
+        yield from sync.apply() if sync else ()
+    except DispatchError as error:
+        raise GhaException(str(error)) from None
 
 
 def _queue(url: str, settings: Settings) -> Queue:

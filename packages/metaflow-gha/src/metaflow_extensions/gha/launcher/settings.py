@@ -8,15 +8,13 @@ from typing import Any
 
 from metaflow import metaflow_config
 
-from metaflow_extensions.gha.errors import GhaException
-
 # Queues lie below the datastore's root; the VM finds them by the path that follows it.
 QUEUES = "gha-queues"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The METAFLOW_GHA_* variables and the S3 root they rest on."""
+    """The METAFLOW_GHA_* variables and the Metaflow settings they rest on, as they are: not yet checked."""
 
     datastore_root: str | None
     endpoint: str | None
@@ -50,17 +48,6 @@ class Settings:
             metadata=metaflow_config.DEFAULT_METADATA,
             service_url=metaflow_config.SERVICE_URL,
         )
-
-    def require_root(self) -> str:
-        """The datastore's root without a trailing slash, or a sentence that says how to set it."""
-        root = (self.datastore_root or "").rstrip("/")
-        if not root.startswith("s3://"):
-            raise GhaException(
-                "METAFLOW_DATASTORE_SYSROOT_S3 is not set; @gha keeps its queue in the datastore's bucket: "
-                "export METAFLOW_DATASTORE_SYSROOT_S3=s3://your-bucket/metaflow here, "
-                "and make it a variable of the repository."
-            )
-        return root
 
     def s3_client(self) -> Any:
         """A client for the queue. The endpoint stays in it: the user's own steps may talk to another S3."""

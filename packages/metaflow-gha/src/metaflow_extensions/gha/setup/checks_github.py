@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from metaflow_extensions.gha.checkout import checkout_root
 from metaflow_extensions.gha.setup.addresses import Runners
-from metaflow_extensions.gha.setup.caller import CallerOptions, read_stamp
 from metaflow_extensions.gha.setup.checks import Found, NeedsError, Question, UnmetError
 from metaflow_extensions.gha.setup.credentials import CredentialKind, Credentials
 from metaflow_extensions.gha.setup.gh_commands import GhCommands
 from metaflow_extensions.gha.setup.github_errors import unmet
+from metaflow_extensions.gha.setup.repository import OWNER, require_repository
 from metaflow_extensions.gha.setup.repository_values import (
     KEYS,
     ROOT,
@@ -26,13 +24,14 @@ from metaflow_extensions.gha.setup.repository_values import (
     variable_changes,
 )
 from metaflow_extensions.gha.setup.secret_sync import local_values
-from metaflow_extensions.gha.setup.workflow import Checkout, git_answer, require_workflow
+from metaflow_extensions.gha.setup.workflow import Checkout, require_workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gha_dispatch import Gh, GitHub, Permissions, Repository, RepositoryView
     from metaflow_extensions.gha.launcher.settings import Settings
+    from metaflow_extensions.gha.setup.caller import CallerOptions
     from metaflow_extensions.gha.setup.checks_here import Here
 
 T = TypeVar("T")
@@ -84,8 +83,7 @@ class OnGitHub:
         try:
             return self.workflow.value
         except NeedsError:
-            stamp = read_stamp(self.checkout.text or "")
-            return stamp.options if stamp else CallerOptions()
+            return self.checkout.options
 
     @property
     def root(self) -> str | None:
@@ -105,30 +103,24 @@ class OnGitHub:
         return Runners.of(host, self.options.runs_on)
 
     def _repository(self) -> Found[Repository]:
-        from gha_dispatch import NoRepositoryError, Repository
-
-        given = self._settings.user_repo
         try:
-            found = Repository.parse(given) if given else Repository.infer()
-        except NoRepositoryError as error:
-            remedy = ("unset METAFLOW_GHA_USER_REPO",) if given else self._way_to_a_remote()
-            raise UnmetError(str(error), *remedy) from None
-        source = "METAFLOW_GHA_USER_REPO" if given else "the git remotes"
+            found = require_repository(self._settings)
+        except UnmetError as error:
+            owner = self._owner()
+            raise UnmetError(
+                error.found, *(line.replace(OWNER, owner) for line in error.remedy)
+            ) from None
+        source = "METAFLOW_GHA_USER_REPO" if self._settings.user_repo else "the git remotes"
         return Found(found, f"{found}, from {source}")
 
-    def _way_to_a_remote(self) -> tuple[str, ...]:
+    def _owner(self) -> str:
+        """Whose the repository will be that is still to be named."""
         from gha_dispatch import DispatchError, GitHub, Repository
 
-        root = checkout_root(Path.cwd())
-        if root is not None and (git_answer(root, "remote") or "").strip():
-            return ("gh repo set-default",)
-        unknown = Repository.parse("OWNER/NAME")
-        owner = unknown.owner
         with suppress(NeedsError, DispatchError):
-            owner = GitHub(self.gh.value, unknown, patience=0).check_login() or owner
-        scheme = "http" if unknown.host == "github.localhost" else "https"
-        url = f"{scheme}://{unknown.host}/{owner}/{(root or Path.cwd()).name}.git"
-        return (*(() if root else ("git init",)), f"git remote add origin {url}")
+            github = GitHub(self.gh.value, Repository.parse(f"{OWNER}/NAME"), patience=0)
+            return github.check_login() or OWNER
+        return OWNER
 
     def _login(self) -> Found[Permissions | None]:
         from gha_dispatch import GitHub, Repository, RepositoryNotFoundError
@@ -136,7 +128,7 @@ class OnGitHub:
         try:
             repository = self.repository.value
         except NeedsError:
-            repository = Repository.parse("OWNER/NAME")
+            repository = Repository.parse(f"{OWNER}/NAME")
         github = GitHub(self.gh.value, repository, patience=PATIENCE)
         try:
             permissions = github.permissions()
@@ -207,7 +199,7 @@ class OnGitHub:
         try:
             source = workflow.source(settings.dispatch_ref or None)
         except PermissionDeniedError as error:
-            return Found(CallerOptions(), f"not known: {error}", warning=True)
+            return Found(self.checkout.options, f"not known: {error}", warning=True)
         options = require_workflow(
             source, settings, self.checkout, commands.name, view.default_branch
         )

@@ -12,6 +12,7 @@ from metaflow_extensions.gha.setup.checks_github import OnGitHub
 from metaflow_extensions.gha.setup.checks_here import Here
 from metaflow_extensions.gha.setup.checks_network import Network
 from metaflow_extensions.gha.setup.doctor_report import as_json, print_table
+from metaflow_extensions.gha.setup.fingerprint import Fingerprint
 from metaflow_extensions.gha.setup.inject import Wish, inject
 from metaflow_extensions.gha.setup.repository_values import Changes, SyncMode
 from metaflow_extensions.gha.setup.secret_sync import apply_changes
@@ -81,6 +82,11 @@ class Doctor:
         except DispatchError as error:
             yield str(error)
 
+    def forget(self) -> None:
+        """Let the next run compare the repository anew, whatever an earlier one remembers."""
+        with suppress(NeedsError):
+            Fingerprint.of(str(self._on_github.repository.value)).forget()
+
     def _enable(self) -> Iterator[str]:
         file = self._settings.caller_workflow
         workflow = self._on_github.github.workflow(file)
@@ -98,6 +104,7 @@ def run_doctor(settings: Settings, *, fix: bool, machine: bool) -> bool:
     """Examine, print, and with `fix` mend and examine again; returns whether nothing stands in the way of a run."""
     doctor = Doctor(settings)
     checks = doctor.examine()
+    doctor.forget()
     fixed: list[str] = []
     if fix:
         for line in doctor.fix():

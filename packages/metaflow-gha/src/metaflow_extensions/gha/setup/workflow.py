@@ -47,6 +47,12 @@ class Checkout:
             branch=(git_answer(root, "symbolic-ref", "--quiet", "--short", "HEAD") or "").strip(),
         )
 
+    @property
+    def options(self) -> CallerOptions:
+        """How the file here was made; without one, how `inject` would make it."""
+        stamp = read_stamp(self.text or "")
+        return stamp.options if stamp else CallerOptions()
+
     def way_to(self, branch: str | None, settings: Settings) -> tuple[str, ...]:
         """The commands that bring a workflow for these settings onto the default branch, None if that is unknown."""
         steps = []
