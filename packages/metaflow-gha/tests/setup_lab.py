@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gha_dispatch.testing import GitHubStandIn, StandInConfig
-
 from metaflow_extensions.gha.launcher.settings import Settings
 from metaflow_extensions.gha.setup.caller import CallerOptions
 from metaflow_extensions.gha.setup.doctor import Doctor
@@ -62,7 +61,7 @@ class SetupLab:
             ["git", "init", "--quiet", "--initial-branch=main", str(project)],
         ):
             subprocess.run(command, check=True)
-        config = {
+        config: dict[str, Any] = {
             "name": REPOSITORY,
             "directory": remote,
             "image": {"PATH": os.environ["PATH"]},
@@ -70,7 +69,7 @@ class SetupLab:
             "variables": variables(s3),
             **shown,
         }
-        stand_in = stack.enter_context(GitHubStandIn(StandInConfig(**config)  # type: ignore[arg-type]))
+        stand_in = stack.enter_context(GitHubStandIn(StandInConfig(**config)))
         for name in (*stand_in.cleared, *os.environ):
             if name.startswith(("AWS_", "METAFLOW_")) or name in stand_in.cleared:
                 monkeypatch.delenv(name, raising=False)
