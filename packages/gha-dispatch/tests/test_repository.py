@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,10 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_dispatch import NoRepositoryError, Repository
-from gha_dispatch._repository import parse_url
+from gha_dispatch._repository import parse_remotes, parse_url, usable
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def no_host_of_gh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GH_HOST", raising=False)
+
 
 names = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,20}", fullmatch=True).filter(
     lambda name: not name.endswith(".git")
@@ -112,6 +119,68 @@ def test_the_default_that_was_set_with_gh_wins(tmp_path: Path, value: str, expec
     repository_with(tmp_path, remotes)
     git(tmp_path, "config", "remote.fork.gh-resolved", value)
     assert str(Repository.infer(tmp_path)) == f"github.com/{expected}"
+
+
+@given(
+    remotes=st.dictionaries(names, st.builds(Repository, hosts, names, names), max_size=5),
+    host=st.none() | hosts,
+)
+def test_only_remotes_on_the_host_that_gh_is_set_to_count_if_there_are_any(
+    remotes: dict[str, Repository], host: str | None
+) -> None:
+    counted = usable(remotes, host)
+    on_host = [name for name, found in remotes.items() if found.host == host]
+    assert list(counted) == (on_host or list(remotes))
+
+
+@given(
+    remotes=st.dictionaries(names, st.builds(Repository, hosts, names, names), max_size=5),
+    urls=st.sampled_from(["https://{}", "ssh://git@{}.git"]),
+)
+def test_remotes_are_read_back_as_git_lists_them(remotes: dict[str, Repository], urls: str) -> None:
+    listed = "".join(
+        f"{name}\t{urls.format(found)} (fetch)\n{name}\thttps://github.com/push/only (push)\n"
+        for name, found in remotes.items()
+    )
+    assert parse_remotes(listed) == remotes
+
+
+def test_the_blobless_remark_of_a_partial_clone_is_no_part_of_the_url() -> None:
+    listed = "origin\thttps://github.com/o/n.git (fetch) [blob:none]\n"
+    assert parse_remotes(listed) == {"origin": Repository("github.com", "o", "n")}
+
+
+def test_a_mirror_on_another_forge_is_not_asked_for_workflows(tmp_path: Path) -> None:
+    remotes = {"origin": "git@gitlab.com:o/n.git", "hub": "https://github.com/o/n"}
+    assert str(Repository.infer(repository_with(tmp_path, remotes))) == "github.com/o/n"
+
+
+def test_the_host_that_gh_is_set_to_decides_between_remotes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remotes = {"origin": "https://github.com/o/n", "work": "git@ghe.example.org:team/n.git"}
+    repository_with(tmp_path, remotes)
+    assert str(Repository.infer(tmp_path)) == "github.com/o/n"
+    monkeypatch.setenv("GH_HOST", "ghe.example.org")
+    assert str(Repository.infer(tmp_path)) == "ghe.example.org/team/n"
+    monkeypatch.setenv("GH_HOST", "elsewhere.example.org")
+    assert str(Repository.infer(tmp_path)) == "github.com/o/n"
+
+
+def test_an_alias_of_ssh_stands_for_its_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository_with(tmp_path, {"origin": "git@github-work:o/n.git"})
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(
+        '#!/bin/sh\n[ "$*" = "-G github-work" ] && echo "user git\nhostname GitHub.com"\n'
+    )
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}{os.pathsep}{os.environ['PATH']}")
+    assert str(Repository.infer(tmp_path)) == "github.com/o/n"
+    ssh.write_text("#!/bin/sh\nexit 255\n")
+    assert str(Repository.infer(tmp_path)) == "github-work/o/n"
 
 
 @pytest.mark.parametrize(

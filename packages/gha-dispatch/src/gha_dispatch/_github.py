@@ -117,10 +117,8 @@ class GitHub:
 
     def find(self, run_id: int) -> WorkflowRun:
         """The run with this id, whether there is one or not. No request."""
-        repository = self.repository
-        host = "http://github.localhost" if repository.host == "github.localhost" else ""
-        url = f"{host or 'https://' + repository.host}/{repository.owner}/{repository.name}"
-        return WorkflowRun(run_id, f"{url}/actions/runs/{run_id}", self._requests)
+        url = f"{self.repository.url}/actions/runs/{run_id}"
+        return WorkflowRun(run_id, url, self._requests)
 
     @property
     def secrets(self) -> Secrets:

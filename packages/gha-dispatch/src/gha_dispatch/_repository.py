@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gha_dispatch._errors import NoRepositoryError
+from gha_dispatch._errors import DEFAULT_HOST, NoRepositoryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from gha_dispatch._gh import Gh
     from gha_dispatch._github import GitHub
 
-DEFAULT_HOST = "github.com"
+# Where many mirrors lie, and no GitHub is.
+OTHER_FORGES = {"gitlab.com", "bitbucket.org", "codeberg.org", "git.sr.ht"}
 _FULL = re.compile(
     r"(?P<host>[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)"
     r"/(?P<owner>[A-Za-z0-9._-]+)/(?P<name>[A-Za-z0-9._-]+)"
@@ -37,6 +38,12 @@ class Repository:
 
     def __str__(self) -> str:
         return f"{self.host}/{self.owner}/{self.name}"
+
+    @property
+    def url(self) -> str:
+        """Its page. A host below `.localhost` has no certificate, as for gh."""
+        scheme = "http" if self.host.endswith(".localhost") else "https"
+        return f"{scheme}://{self}"
 
     @classmethod
     def parse(cls, text: str) -> Repository:
@@ -58,8 +65,10 @@ class Repository:
         """Read the repository off the git remotes of the directory.
 
         The choice of `gh repo set-default` wins, then the remote `origin`, then the only one.
-        Remotes that lie on no host (a path, a bundle) do not count. Raises NoRepositoryError.
-        Costs no request.
+        Remotes that lie on no host (a path, a bundle) or on another forge (gitlab.com, ...) do
+        not count, and where GH_HOST is set and has remotes, only those do. A host that is an
+        alias of ssh's configuration counts as what it stands for. Raises NoRepositoryError. Costs
+        no request.
         """
         directory = Path(path).absolute()
         listed = _git(directory, "remote", "--verbose")
@@ -69,9 +78,11 @@ class Repository:
                 "the repository as owner/name."
             )
         resolved = _git(directory, "config", "--get-regexp", r"^remote\..*\.gh-resolved$") or ""
-        repository = choose(parse_remotes(listed), parse_resolved(resolved))
+        named = {name: _without_alias(found) for name, found in parse_remotes(listed).items()}
+        remotes = usable(named, os.environ.get("GH_HOST"))
+        repository = choose(remotes, parse_resolved(resolved))
         if repository is None:
-            names = ", ".join(parse_remotes(listed)) or "none"
+            names = ", ".join(remotes) or "none"
             raise NoRepositoryError(
                 f"The git remotes of {directory} do not tell which GitHub repository to use "
                 f"(usable: {names}). Add one with `git remote add origin URL`, choose one with "
@@ -101,10 +112,8 @@ def parse_url(url: str) -> Repository | None:
         if match is None:
             return None
         host, path = match["host"], match["path"]
-    host = host.lower()
-    host = DEFAULT_HOST if host in {"ssh.github.com", "www.github.com"} else host
     path = path.strip("/")
-    return _checked(f"{host}/{path.removesuffix('.git')}")
+    return _checked(f"{_canonical(host)}/{path.removesuffix('.git')}")
 
 
 def parse_remotes(listed: str) -> dict[str, Repository]:
@@ -123,6 +132,14 @@ def parse_resolved(listed: str) -> dict[str, str]:
     """Read the `remote.NAME.gh-resolved` lines of `git config`."""
     pairs = (line.partition(" ") for line in listed.splitlines())
     return {key[len("remote.") : -len(".gh-resolved")]: value for key, _, value in pairs}
+
+
+def usable(remotes: Mapping[str, Repository], host: str | None) -> dict[str, Repository]:
+    """The remotes that may lie on GitHub: those on the host that gh is set to, if there are any."""
+    on_host = {name: found for name, found in remotes.items() if found.host == host}
+    return on_host or {
+        name: found for name, found in remotes.items() if found.host not in OTHER_FORGES
+    }
 
 
 def choose(remotes: Mapping[str, Repository], resolved: Mapping[str, str]) -> Repository | None:
@@ -145,6 +162,25 @@ def _checked(text: str) -> Repository | None:
     if match is None or {match["owner"], match["name"]} & {".", ".."}:
         return None
     return Repository(match["host"], match["owner"], match["name"])
+
+
+def _without_alias(repository: Repository) -> Repository:
+    """The repository under its host's own name: `github-work` may be ssh's alias of github.com."""
+    if "." in repository.host:
+        return repository
+    try:
+        done = subprocess.run(
+            ["ssh", "-G", repository.host], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return repository
+    found = re.search(r"^hostname (\S+)$", done.stdout, re.MULTILINE)
+    return repository if found is None else replace(repository, host=_canonical(found[1]))
+
+
+def _canonical(host: str) -> str:
+    host = host.lower()
+    return DEFAULT_HOST if host in {"ssh.github.com", "www.github.com"} else host
 
 
 def _git(directory: Path, *args: str) -> str | None:
