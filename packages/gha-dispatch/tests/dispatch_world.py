@@ -67,6 +67,14 @@ jobs:
         run: exec bash -c "$SCRIPT"
 """
 
+PLAIN = """
+on: workflow_dispatch
+permissions: {{contents: read}}
+jobs:
+  work:
+{body}
+"""
+
 
 class World:
     """A caller's repository, a provider's, and the stand-in over them."""
@@ -87,7 +95,7 @@ class World:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text), "utf-8")
         git(self.caller, "add", "--all")
-        git(self.caller, "commit", "--quiet", "--message", "a change")
+        git(self.caller, "commit", "--quiet", "--allow-empty", "--message", "a change")
 
     def write_called(self, file: str, text: str) -> None:
         path = self.provider / ".github" / "workflows" / file
@@ -141,6 +149,23 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 def ended(github: GitHub, run_id: int, seconds: float = 30.0) -> WorkflowRunStatus:
     until(lambda: github.run(run_id).status == "completed", seconds)
     return github.run(run_id)
+
+
+def plain(world: World, github: GitHub, body: str) -> WorkflowRunStatus:
+    """Run a workflow of one job and wait for its end."""
+    text = PLAIN.format(body=textwrap.indent(textwrap.dedent(body), "    "))
+    world.write_caller("plain.yml", text)
+    run = github.workflow("plain.yml").dispatch({}, None, "no title has this")
+    return ended(github, run.id)
+
+
+def fleet(github: GitHub, vms: str = "[0]", script: str = "true") -> WorkflowRunStatus:
+    inputs = {"title": "t", "vms": vms, "script": script}
+    return ended(github, github.workflow("fleet.yml").dispatch(inputs, None, "t").id)
+
+
+def conclusions(github: GitHub, run_id: int) -> dict[str, str | None]:
+    return {job.name: job.conclusion for job in github.jobs(run_id)}
 
 
 def processes_with(marker: str) -> list[int]:

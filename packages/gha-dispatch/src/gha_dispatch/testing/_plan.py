@@ -311,8 +311,8 @@ def _refuse_needs(job_id: str, job: Document) -> None:
 
 def _refuse_deadlock(job: PlannedJob, own: Concurrency | None) -> PlannedJob:
     """A job cannot wait for the group that its own run holds."""
-    groups = [place.group.lower() for place in (own, *job.places) if place is not None]
-    if len(set(groups)) == len(groups):
+    groups = [place.group for place in (own, *job.places) if place is not None]
+    if len({group.lower() for group in groups}) == len(groups):
         return job
     return replace(job, refused=f"it would wait for itself in the concurrency group {groups[-1]!r}")
 

@@ -3,43 +3,28 @@
 from __future__ import annotations
 
 import tempfile
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from dispatch_world import WORKER, World, ended, enter, git, processes_with, until
+from dispatch_world import (
+    WORKER,
+    World,
+    conclusions,
+    ended,
+    enter,
+    fleet,
+    git,
+    plain,
+    processes_with,
+    until,
+)
 
 from gha_dispatch import Repository, find_gh
 from gha_dispatch.testing import GitHubStandIn
 
 if TYPE_CHECKING:
-    from gha_dispatch import GitHub, WorkflowRunStatus
-
-PLAIN = """
-on: workflow_dispatch
-permissions: {{contents: read}}
-jobs:
-  work:
-{body}
-"""
-
-
-def plain(world: World, github: GitHub, body: str) -> WorkflowRunStatus:
-    """Run a workflow of one job and wait for its end."""
-    text = PLAIN.format(body=textwrap.indent(textwrap.dedent(body), "    "))
-    world.write_caller("plain.yml", text)
-    run = github.workflow("plain.yml").dispatch({}, None, "no title has this")
-    return ended(github, run.id)
-
-
-def fleet(github: GitHub, vms: str = "[0]", script: str = "true") -> WorkflowRunStatus:
-    inputs = {"title": "t", "vms": vms, "script": script}
-    return ended(github, github.workflow("fleet.yml").dispatch(inputs, None, "t").id)
-
-
-def conclusions(github: GitHub, run_id: int) -> dict[str, str | None]:
-    return {job.name: job.conclusion for job in github.jobs(run_id)}
+    from gha_dispatch import GitHub
 
 
 @pytest.mark.parametrize(("fail_fast", "sibling"), [("true", "cancelled"), ("false", "success")])
