@@ -274,6 +274,28 @@ def test_a_source_that_is_missing_changed_or_new_is_found(repository: Path) -> N
     check_files(Wish())
 
 
+def test_an_upgrade_removes_what_the_earlier_version_had_more(repository: Path) -> None:
+    list(inject(Wish(standalone=True)))
+    path, gone = repository / CALLER, ".github/metaflow-gha/gha-worker/src/gha_worker/_gone.py"
+    (repository / gone).write_text("x = 1\n")
+    stamp = caller.read_stamp(path.read_text())
+    assert stamp is not None
+    earlier = {**files(stamp.options, SETTINGS), gone: "x = 1\n"}
+    of_earlier = replace(stamp, checksum=caller.checksum(earlier), version="0.0.1")
+    path.write_text(caller.without_stamp(path.read_text()) + of_earlier.line())
+    with pytest.raises(GhaException, match=r"metaflow-gha 0\.0\.1"):
+        check_files(Wish())
+    list(inject(Wish()))
+    assert not (repository / gone).exists()
+    check_files(Wish())
+
+
+def test_files_that_git_would_pass_over_are_to_be_added_by_force(repository: Path) -> None:
+    (repository / ".gitignore").write_text("*.txt\n")
+    assert "git add .github/workflows" in list(inject(Wish()))[-1]
+    assert "git add --force .github " in list(inject(Wish(standalone=True)))[-1]
+
+
 def test_caches_of_an_interpreter_are_nobody_s_change(repository: Path) -> None:
     list(inject(Wish(standalone=True)))
     cache = repository / ".github/metaflow-gha/gha-worker/src/gha_worker/__pycache__"
@@ -327,6 +349,6 @@ def test_a_run_refuses_a_workflow_that_it_does_not_understand(damage: Any) -> No
 
 
 def test_a_workflow_of_a_newer_package_asks_for_an_upgrade() -> None:
-    newer = text().replace('"format": 1', '"format": 2')
+    newer = text().replace('"format": 1', '"format": 2').replace('"pin"', '"new": 1, "pin"')
     with pytest.raises(GhaException, match="pip install --upgrade"):
         caller.check(newer, SETTINGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -48,6 +49,8 @@ def test_a_standalone_repository_needs_no_other(project: Path, tmp_path: Path) -
         ended = lab.run(*RUN)
         assert ended.code == 0, ended.output
         assert "Hello, world!" in ended.output
+        (run,) = lab.site.github.runs()
+        assert re.fullmatch(r"HelloFlow/\d+: 1 VM \([0-9a-f]{8}\)", run.title)
 
 
 def test_a_pinned_workflow_that_was_pushed_from_the_sandbox_runs(

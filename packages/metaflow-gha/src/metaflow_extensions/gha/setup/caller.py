@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from metaflow_extensions.gha.errors import GhaException
@@ -151,10 +151,12 @@ def read_stamp(text: str) -> Stamp | None:
     if found is None:
         return None
     try:
-        fields = json.loads(found.group(1))
-        options = fields.pop("options")
+        written = json.loads(found.group(1))
+        # A newer version may have written more than is known here.
+        options = {field.name: written["options"][field.name] for field in fields(CallerOptions)}
+        known = {field.name: written[field.name] for field in fields(Stamp)}
         options["runs_on"] = tuple(options["runs_on"])
-        return Stamp(options=CallerOptions(**options), **fields)
+        return Stamp(**{**known, "options": CallerOptions(**options)})
     except (ValueError, KeyError, TypeError, GhaException):
         return None
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metaflow_extensions.gha.checkout import checkout_root
+from metaflow_extensions.gha.checkout import checkout_root, git_environment
 from metaflow_extensions.gha.errors import GhaException
 from metaflow_extensions.gha.launcher.settings import Settings
 from metaflow_extensions.gha.setup.caller import (
@@ -16,7 +17,6 @@ from metaflow_extensions.gha.setup.caller import (
     WORKFLOWS,
     CallerOptions,
     Stamp,
-    check,
     checksum,
     read_stamp,
     render,
@@ -26,7 +26,7 @@ from metaflow_extensions.gha.setup.worker_bundle import worker_sources, worker_w
 from metaflow_extensions.gha.toplevel.toplevel import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,11 @@ def inject(wish: Wish, *, force: bool = False) -> Iterator[str]:
     yield f"Wrote {plan.path}: its VMs run {uses(plan.wanted[plan.path])}."
     alone = {*plan.present, *plan.wanted} == {plan.path}
     changed = plan.path if alone else str(Path(WORKFLOWS).parent)
-    yield f"Next: git add {changed} && git commit -m 'Run Metaflow steps on GitHub Actions' && git push"
+    force_add = " --force" if _ignored(plan.root, plan.wanted) else ""
+    yield (
+        f"Next: git add{force_add} {changed} && "
+        "git commit -m 'Run Metaflow steps on GitHub Actions' && git push"
+    )
 
 
 def check_files(wish: Wish) -> str:
@@ -149,14 +153,6 @@ def check_files(wish: Wish) -> str:
     if reason is not None:
         raise GhaException(f"{reason}: run `python flow.py gha inject`, commit and push.")
     return f"{plan.path} is up to date."
-
-
-def check_checkout(settings: Settings) -> None:
-    """The checkout's workflow must fit this run. A checkout without the file says nothing: GitHub has the real one."""
-    root = checkout_root(Path.cwd())
-    path = root / WORKFLOWS / settings.caller_workflow if root else None
-    if path is not None and path.is_file():
-        check(path.read_text(encoding="utf-8"), settings)
 
 
 def files(options: CallerOptions, settings: Settings, commit: str = "") -> dict[str, str]:
@@ -190,6 +186,20 @@ def _present(root: Path, caller: str) -> dict[str, str]:
         for place in places
         if place.is_file() and place.parent.name != "__pycache__"
     }
+
+
+def _ignored(root: Path, paths: Iterable[str]) -> bool:
+    """Whether git would pass over some of these files, by a pattern that was meant for others."""
+    asked = subprocess.run(
+        ["git", "check-ignore", "--quiet", "--stdin"],
+        cwd=root,
+        env=git_environment(),
+        input="".join(f"{path}\n" for path in paths),
+        text=True,
+        check=False,
+        timeout=10,
+    )
+    return asked.returncode == 0
 
 
 def _commit(settings: Settings) -> str:
