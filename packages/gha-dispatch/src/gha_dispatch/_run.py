@@ -79,7 +79,8 @@ class WorkflowRun:
     def cancel(self) -> None:
         """Ask GitHub to cancel the run; its jobs end some seconds later. One request.
 
-        Safe to repeat. Raises RunFinishedError.
+        Safe to repeat. Raises RunFinishedError: also when an answer was lost and the run has ended
+        of this very cancel by the time it is repeated.
         """
         self._send("POST", "/cancel", "cancel the run")
 

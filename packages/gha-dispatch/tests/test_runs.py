@@ -1,0 +1,175 @@
+"""A run: watched, waited for through troubles, cancelled; and the list of a workflow's runs."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from dispatch_world import World, ended, until
+
+from gha_dispatch import (
+    Gh,
+    GitHub,
+    GitHubUnavailableError,
+    RunFinishedError,
+    RunNotFoundError,
+    UnclearDispatchError,
+    WaitTimeoutError,
+    WorkflowNotFoundError,
+    WorkflowRun,
+)
+from gha_dispatch.testing import Fault, FaultKind, GitHubStandIn
+
+INPUTS = {"title": "t-1", "vms": "[0]"}
+
+
+def start(github: GitHub, title: str = "t-1", script: str = "true") -> WorkflowRun:
+    inputs = {**INPUTS, "title": title, "script": script}
+    return github.workflow("fleet.yml").dispatch(inputs, marker=title)
+
+
+class Time:
+    """A clock that moves when someone sleeps, and calls someone then."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.naps: list[float] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        self.now += seconds
+
+
+def test_a_run_tells_its_status_and_jobs_and_is_cancelled(
+    github: GitHub, world: World, stand_in: GitHubStandIn
+) -> None:
+    run = start(github, script=f"touch {world.out}/up; exec sleep 60")
+    until((world.out / "up").exists)
+    assert (run.status().status, run.status().title) == ("in_progress", "fleet t-1")
+    assert [job.status for job in run.jobs()] == ["in_progress"]
+    stand_in.inject(Fault(FaultKind.LOSE, "POST", "/cancel$"))
+    patient = GitHub(github.gh, github.repository, sleep=lambda _seconds: None)
+    with contextlib.suppress(RunFinishedError):  # the first one may have done it by then
+        patient.cancel(run.id)
+    assert ended(github, run.id).conclusion == "cancelled"
+
+
+def test_a_wait_ends_with_the_run(github: GitHub, world: World) -> None:
+    run = start(github, script="exit 3")
+    status = run.wait(timeout=30)
+    assert (status.status, status.conclusion) == ("completed", "failure")
+    assert run.wait(timeout=0) == status
+
+
+def test_a_wait_looks_less_and_less_often_and_gives_up_in_time(
+    github: GitHub, world: World
+) -> None:
+    time = Time()
+    slow = GitHub(github.gh, github.repository, clock=time.clock, sleep=time.sleep)
+    run = start(slow, script=f"until [ -e {world.out}/go ]; do sleep 0.05; done")
+    with pytest.raises(WaitTimeoutError):
+        run.wait(timeout=60)
+    (world.out / "go").touch()
+    assert sum(time.naps) == pytest.approx(60)
+    assert time.naps[0] == 2.0
+    assert max(time.naps) <= 15.0
+    assert time.naps[:-1] == sorted(time.naps[:-1])
+    ended(github, run.id)
+
+
+def test_a_wait_sits_out_an_outage_and_a_rate_limit(
+    github: GitHub, stand_in: GitHubStandIn
+) -> None:
+    time = Time()
+    patient = GitHub(github.gh, github.repository, clock=time.clock, sleep=time.sleep)
+    run = start(patient)
+    ended(github, run.id)
+    path = f"/runs/{run.id}$"
+    stand_in.inject(Fault(FaultKind.REFUSE, "GET", path, 502, times=8))
+    limit = Fault(FaultKind.REFUSE, "GET", path, 429, headers=(("Retry-After", "900"),))
+    stand_in.inject(limit)
+    assert run.wait().conclusion == "success"
+    assert 900.0 in time.naps
+
+
+def test_a_wait_gives_an_outage_up_after_ten_minutes(
+    github: GitHub, stand_in: GitHubStandIn
+) -> None:
+    time = Time()
+    patient = GitHub(github.gh, github.repository, clock=time.clock, sleep=time.sleep)
+    stand_in.inject(Fault(FaultKind.REFUSE, "GET", "/runs/7$", 503, times=1000))
+    with pytest.raises(GitHubUnavailableError):
+        patient.find(7).wait()
+    assert 600 < time.now < 640
+
+
+def test_a_run_that_is_not_there_is_not_waited_for(github: GitHub) -> None:
+    with pytest.raises(RunNotFoundError):
+        github.find(7).wait()
+    with pytest.raises(RunNotFoundError):
+        github.find(7).jobs()
+
+
+def test_the_newest_runs_come_first_with_what_the_list_says(github: GitHub) -> None:
+    started = [start(github, title) for title in ("t-1", "t-2", "t-3")]
+    for run in started:
+        ended(github, run.id)
+    workflow = github.workflow("fleet.yml")
+    assert workflow.runs() == started[::-1]
+    assert [run.seen.title for run in workflow.runs(limit=2) if run.seen] == [
+        "fleet t-3",
+        "fleet t-2",
+    ]
+    assert workflow.runs(limit=0) == []
+    with pytest.raises(WorkflowNotFoundError):
+        github.workflow("nosuch.yml").runs()
+
+
+@pytest.mark.parametrize("kind", [FaultKind.LOSE, FaultKind.BURY])
+def test_a_lost_answer_without_a_marker_is_unclear_and_sent_once(
+    github: GitHub, stand_in: GitHubStandIn, kind: FaultKind
+) -> None:
+    stand_in.inject(Fault(kind, "POST", "/dispatches$"))
+    with pytest.raises(UnclearDispatchError, match="no marker to look for") as caught:
+        github.workflow("fleet.yml").dispatch(INPUTS)
+    assert caught.value.marker is None
+    assert len(stand_in.runs()) == 1
+
+
+def test_an_empty_marker_is_refused_before_anything_is_sent(
+    github: GitHub, stand_in: GitHubStandIn
+) -> None:
+    with pytest.raises(ValueError, match="marker"):
+        github.workflow("fleet.yml").dispatch(INPUTS, marker="")
+    assert stand_in.runs() == []
+
+
+def test_a_dispatch_that_a_rate_limit_refused_is_sent_when_it_may_be(
+    github: GitHub, stand_in: GitHubStandIn
+) -> None:
+    time = Time()
+    patient = GitHub(github.gh, github.repository, clock=time.clock, sleep=time.sleep)
+    headers = (("Retry-After", "17"),)
+    stand_in.inject(Fault(FaultKind.REFUSE, "POST", "/dispatches$", 403, headers=headers))
+    run = start(patient)
+    assert [record.id for record in stand_in.runs()] == [run.id]
+    assert time.naps == [17.0]
+
+
+def test_a_look_up_does_not_outlast_its_time_for_a_rate_limit(
+    github: GitHub, stand_in: GitHubStandIn
+) -> None:
+    time = Time()
+    hasty = GitHub(
+        Gh(github.gh.path), github.repository, lookup=10.0, clock=time.clock, sleep=time.sleep
+    )
+    stand_in.inject(Fault(FaultKind.LOSE, "POST", "/dispatches$"))
+    headers = (("Retry-After", "11"),)
+    stand_in.inject(Fault(FaultKind.REFUSE, "GET", "/runs$", 403, headers=headers))
+    with pytest.raises(UnclearDispatchError):
+        start(hasty)
+    assert time.naps == []
+    assert len(stand_in.runs()) == 1

@@ -1,0 +1,120 @@
+"""Secrets and variables: set, listed, overwritten, deleted, and never in an argument list."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from dispatch_world import World, enter
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gha_dispatch import GitHub, GitHubUnavailableError, Repository, find_gh
+from gha_dispatch._names import check
+from gha_dispatch.testing import Fault, FaultKind, GitHubStandIn
+
+
+def impatient(github: GitHub) -> GitHub:
+    return GitHub(github.gh, github.repository, sleep=lambda _seconds: None)
+
+
+def test_a_variable_is_set_overwritten_listed_and_deleted(
+    github: GitHub, stand_in: GitHubStandIn
+) -> None:
+    value = ' "a" $b \\ é\n\n'
+    github.variables.set("KEY", "first")
+    github.variables.set("KEY", value)
+    assert stand_in.variables["KEY"] == value
+    assert github.variables.values() == {"KEY": value, "REGION": "eu-1"}
+    assert github.variables.names() == ["KEY", "REGION"]
+    github.variables.delete("KEY")
+    github.variables.delete("KEY")
+    assert github.variables.names() == ["REGION"]
+
+
+def test_more_variables_than_a_page_holds_are_all_listed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {f"V{number:03}": str(number) for number in range(61)}
+    with GitHubStandIn(world.config(variables=variables)) as stand_in:
+        enter(monkeypatch, stand_in)
+        github = Repository.parse("owner/project").connect(find_gh())
+        assert github.variables.values() == variables
+
+
+def test_a_secret_is_deleted_once_and_again(github: GitHub, stand_in: GitHubStandIn) -> None:
+    github.secrets.set("KEY", "value")
+    github.secrets.set("OTHER", "value")
+    github.secrets.delete("key")
+    github.secrets.delete("KEY")
+    assert list(stand_in.secrets) == github.secrets.names() == ["OTHER"]
+
+
+@pytest.mark.parametrize("kind", [FaultKind.LOSE, FaultKind.BURY])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/actions/variables$"),
+        ("PATCH", "/actions/variables/REGION$"),
+        ("DELETE", "/actions/variables/REGION$"),
+        ("PUT", "/actions/secrets/KEY$"),
+        ("GET", "/actions/secrets/public-key$"),
+        ("DELETE", "/actions/secrets/KEY$"),
+    ],
+)
+def test_a_lost_answer_is_asked_for_again(
+    github: GitHub, stand_in: GitHubStandIn, kind: FaultKind, method: str, path: str
+) -> None:
+    stand_in.inject(Fault(kind, method, path))
+    patient = impatient(github)
+    patient.variables.set("NEW", "1")
+    patient.variables.set("REGION", "eu-2")
+    patient.secrets.set("KEY", "value")
+    assert dict(stand_in.variables) == {"NEW": "1", "REGION": "eu-2"}
+    assert stand_in.secrets == {"KEY": b"value"}
+    patient.variables.delete("REGION")
+    patient.secrets.delete("KEY")
+    assert dict(stand_in.variables) == {"NEW": "1"}
+    assert stand_in.secrets == {}
+
+
+def test_trouble_that_stays_is_told(github: GitHub, stand_in: GitHubStandIn) -> None:
+    stand_in.inject(Fault(FaultKind.REFUSE, "PUT", "/secrets/KEY$", 502, times=4))
+    with pytest.raises(GitHubUnavailableError, match="HTTP 502"):
+        impatient(github).secrets.set("KEY", "value")
+
+
+@pytest.mark.parametrize("name", ["1X", "GITHUB_X", "A-B", "", "../x", "É"])
+def test_a_name_that_github_does_not_take_is_refused_before_it_is_sent(
+    github: GitHub, stand_in: GitHubStandIn, name: str
+) -> None:
+    for settings in (github.secrets, github.variables):
+        with pytest.raises(ValueError, match=f"^{re.escape(repr(name))} is no name"):
+            settings.set(name, "value")
+        with pytest.raises(ValueError, match="is no name"):
+            settings.delete(name)
+    assert (stand_in.secrets, dict(stand_in.variables)) == ({}, {"REGION": "eu-1"})
+
+
+def test_a_value_may_be_as_large_as_github_takes_and_no_larger(
+    github: GitHub, stand_in: GitHubStandIn
+) -> None:
+    largest = "é" * (24 * 1024)
+    github.secrets.set("KEY", largest)
+    github.variables.set("KEY", largest)
+    assert stand_in.secrets["KEY"].decode() == stand_in.variables["KEY"] == largest
+    for settings in (github.secrets, github.variables):
+        with pytest.raises(ValueError, match="larger than GitHub's 49152 bytes"):
+            settings.set("KEY", largest + "x")
+
+
+@given(name=st.text(max_size=12))
+@example("a\n")
+@example("Github_x")
+def test_a_name_that_passes_is_one_path_segment_and_not_githubs(name: str) -> None:
+    try:
+        check("secret", name)
+    except ValueError:
+        return
+    assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name, re.ASCII)
+    assert not name.upper().startswith("GITHUB_")
