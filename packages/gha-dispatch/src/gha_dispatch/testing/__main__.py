@@ -1,7 +1,8 @@
 """`python -m gha_dispatch.testing CONFIG`: the stand-in as a process.
 
-CONFIG is a JSON file, or `-` for stdin. One JSON line on stdout says that it is ready, with the
-`environment` to set and the variables to have `cleared`. SIGTERM and SIGINT end it.
+CONFIG is a JSON file with the fields of StandInConfig, or `-` for stdin. One JSON line on stdout
+says that it is ready, with the `environment` to set, the variables to have `cleared` and the
+`token` of the login. SIGTERM and SIGINT end it. Exit code 2 and a line on stderr: it did not start.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
+from gha_dispatch import DispatchError
 from gha_dispatch.testing._config import StandInConfig
 from gha_dispatch.testing._stand_in import GitHubStandIn
 
@@ -23,18 +25,31 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m gha_dispatch.testing CONFIG.json|-\n")
         return USAGE
-    source = arguments[0]
-    text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
     # handlers, not a blocked mask: act would inherit the latter and never hear a cancel
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    with GitHubStandIn(StandInConfig.from_json(text)) as stand_in:
-        ready = {"environment": stand_in.environment, "cleared": stand_in.cleared}
+    try:
+        stand_in = GitHubStandIn(_read(arguments[0]))
+        stand_in.start()
+    except (DispatchError, OSError, TypeError, ValueError) as error:
+        sys.stderr.write(f"{arguments[0]}: {error}\n")
+        return USAGE
+    with stand_in:
+        ready = {
+            "environment": stand_in.environment,
+            "cleared": stand_in.cleared,
+            "token": stand_in.token,
+        }
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
         ended.wait()
     return 0
+
+
+def _read(source: str) -> StandInConfig:
+    text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
+    return StandInConfig.from_json(text)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -34,18 +33,9 @@ class Api:
         self._hosted = hosted
         self._token = token
         self._limit = limit
-        self._lock = threading.Lock()
-        self._log: list[str] = []
-
-    def log(self) -> list[str]:
-        """The requests so far, as in "GET /user"."""
-        with self._lock:
-            return list(self._log)
 
     def __call__(self, request: Request) -> Response:
         """Answer one request."""
-        with self._lock:
-            self._log.append(f"{request.method} {request.path}")
         version = request.headers.get("x-github-api-version", OLDEST)
         if version not in VERSIONS:
             known = ", ".join(f'"{one}"' for one in reversed(VERSIONS))

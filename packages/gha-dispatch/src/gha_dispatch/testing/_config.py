@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,14 +70,16 @@ class StandInConfig:
 
         Raises ValueError for what is no such object, with the field that is missing or unknown.
         """
-        body: dict[str, Any] = json.loads(text)
+        body = json.loads(text)
+        if not isinstance(body, dict):
+            raise ValueError("not a JSON object")  # noqa: TRY004 -- of the text, not of an argument
         fields = {one.name: one for one in dataclasses.fields(cls)}
         unknown = sorted(set(body) - set(fields))
         if unknown:
-            raise ValueError(f"unknown: {', '.join(unknown)}. Known are {', '.join(fields)}.")
+            raise ValueError(f"unknown field: {', '.join(unknown)}. Known are {', '.join(fields)}.")
         missing = [name for name in ("name", "directory", "image") if name not in body]
         if missing:
-            raise ValueError(f"missing: {', '.join(missing)}.")
+            raise ValueError(f"missing field: {', '.join(missing)}.")
         body["directory"] = Path(body["directory"])
         body["actions"] = {key: Path(path) for key, path in body.get("actions", {}).items()}
         body["labels"] = tuple(body.get("labels", ()))

@@ -70,12 +70,17 @@ def dispatch_inputs(declared: Mapping[str, Any], given: Mapping[str, str]) -> di
 
     https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax
     """
+    if len(given) > MAX_INPUTS:
+        raise InputsError(
+            f"Invalid request.\n\nFor 'properties/inputs', no more than {MAX_INPUTS} properties "
+            f"are allowed; {len(given)} were supplied."
+        )
+    if sum(len(name) + len(value) for name, value in given.items()) > MAX_CHARACTERS:
+        raise InputsError(f"inputs are too large: more than {MAX_CHARACTERS} characters")
     unknown = sorted(set(given) - set(declared))
     if unknown:
         listed = ", ".join(f'"{name}"' for name in unknown)
         raise InputsError(f"Unexpected inputs provided: [{listed}]")
-    if len(given) > MAX_INPUTS or sum(map(len, given.values())) > MAX_CHARACTERS:
-        raise InputsError(f"inputs are limited to {MAX_INPUTS} and {MAX_CHARACTERS} characters")
     complete = {}
     for name, raw in declared.items():
         spec = raw or {}
@@ -84,7 +89,7 @@ def dispatch_inputs(declared: Mapping[str, Any], given: Mapping[str, str]) -> di
             raise InputsError(f"Required input '{name}' not provided")
         complete[name] = as_text(spec.get("default")) if value is None else value
         if value is not None and not _is_allowed(spec, value):
-            raise InputsError(f"Provided value '{value}' for input '{name}' is not allowed")
+            raise InputsError(f"Provided value '{value}' for input '{name}' is not allowed by it")
     return complete
 
 

@@ -38,6 +38,29 @@ class Fault:
     headers: tuple[tuple[str, str], ...] = ()
     message: str = "Server Error"
 
+    @classmethod
+    def busy(cls, method: str, path: str, retry_after: int | None = 60, times: int = 1) -> Fault:
+        """GitHub's secondary rate limit; None leaves out how long to wait, as GitHub may.
+
+        https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
+        """
+        headers = () if retry_after is None else (("Retry-After", str(retry_after)),)
+        words = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
+        return cls(FaultKind.REFUSE, method, path, 403, times, headers, words)
+
+    @classmethod
+    def single_sign_on(cls, method: str, path: str, url: str, times: int = 1) -> Fault:
+        """An organization's demand that the token be authorized at `url` first.
+
+        https://docs.github.com/en/rest/authentication/authenticating-to-the-rest-api
+        """
+        words = (
+            "Resource protected by organization SAML enforcement. You must grant your OAuth token "
+            "access to this organization."
+        )
+        headers = (("X-GitHub-SSO", f"required; url={url}"),)
+        return cls(FaultKind.REFUSE, method, path, 403, times, headers, words)
+
 
 class Faults:
     """Stands before the API and spoils the answers it was told to. Thread-safe."""

