@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from gha_dispatch.cli._exits import MEANINGS, Exit, exit_for
 from gha_dispatch.cli._output import say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import NoReturn
 
 _EXIT_CODES = "Exit codes:\n\n\b\n" + "\n".join(
@@ -26,14 +28,33 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
         try:
-            code = super().invoke(ctx)
+            with _closed_pipe():
+                code = super().invoke(ctx)
         except DispatchError as error:
             say(str(error))
             return exit_for(error)
         return Exit.OK if code is None else code
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:  # noqa: ANN401
+        with _closed_pipe():  # --help prints while the arguments are read
+            return super().make_context(*arguments, **options)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click has it
         return list(self.commands)  # as they are told below
+
+
+@contextlib.contextmanager
+def _closed_pipe() -> Iterator[None]:
+    """Let click, which would exit with 1 then, see no BrokenPipeError."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise click.exceptions.Exit(_left_alone()) from error
+
+
+def _left_alone() -> Exit:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed once more at the end
+    return Exit.PIPE_CLOSED
 
 
 @click.group(
@@ -74,6 +95,5 @@ def main() -> NoReturn:
     except click.Abort:
         code = Exit.INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed once more at exit
-        code = Exit.PIPE_CLOSED
+        code = _left_alone()
     sys.exit(int(code))
