@@ -80,6 +80,9 @@ class StandInConfig:
         missing = [name for name in ("name", "directory", "image") if name not in body]
         if missing:
             raise ValueError(f"missing field: {', '.join(missing)}.")
+        for name in ("image", "secrets", "variables", "actions"):
+            if not isinstance(body.get(name, {}), dict):
+                raise ValueError(f"{name} is not an object.")  # noqa: TRY004 -- of the text
         body["directory"] = Path(body["directory"])
         body["actions"] = {key: Path(path) for key, path in body.get("actions", {}).items()}
         body["labels"] = tuple(body.get("labels", ()))

@@ -15,6 +15,7 @@ import pytest
 from dispatch_world import World, be_client, processes_with, until
 
 from gha_dispatch import Repository, find_gh
+from gha_dispatch.testing import StandInConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,3 +100,48 @@ def test_a_keeper_that_is_killed_takes_act_along(
         for pid in processes_with(str(world.out)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "not a JSON object"),
+        ("{", "line 1 column 2"),
+        ('{"name": "o/r"}', "missing field: directory, image"),
+        ('{"name": "o/r", "directory": ".", "image": {}, "nosuch": 1}', "unknown field: nosuch"),
+        ('{"name": "o", "directory": ".", "image": {}}', "not of the form owner/name"),
+        (
+            '{"name": "o/r", "directory": ".", "image": {}, "role": "boss"}',
+            "not one of read, write",
+        ),
+        ('{"name": "o/r", "directory": ".", "image": 3}', "image is not an object"),
+        ('{"name": "o/r", "directory": "/nosuch", "image": {}}', "has no branch checked out"),
+    ],
+)
+def test_a_config_that_cannot_be_served_is_named_in_one_line(text: str, words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gha_dispatch.testing", "-"],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_config_survives_its_json(world: World, tmp_path: Path) -> None:
+    config = world.config(
+        secrets={"A": "a"},
+        labels=("gpu",),
+        state=tmp_path,
+        visibility="private",
+        role="write",
+        scopes=None,
+        permissions={"actions": "write"},
+        oidc=False,
+    )
+    assert StandInConfig.from_json(config.to_json()) == config
+    assert "'a'" not in repr(config)
