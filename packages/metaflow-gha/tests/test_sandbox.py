@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 FLOW = "hello.py"
 RUN = (FLOW, "run", "--with=gha")
+ROLE = "arn:aws:iam::123456789012:role/runs"
 SHIP = "git add .github && git commit --quiet --message=x && git push --quiet"
 
 
@@ -65,9 +66,11 @@ def test_a_pinned_workflow_that_was_pushed_from_the_sandbox_runs(
         assert ended.code == 0, ended.output
 
 
-def test_a_runner_s_own_labels_are_those_of_this_machine(project: Path, tmp_path: Path) -> None:
+def test_this_machine_has_the_labels_and_the_role_that_a_workflow_asks_for(
+    project: Path, tmp_path: Path
+) -> None:
     with open_lab(project, tmp_path / "first") as lab:
-        inject(lab, "--runs-on", "self-hosted,metal")
+        inject(lab, "--runs-on", "self-hosted,metal", "--oidc-role", ROLE)
         shutil.copytree(lab.site.directory / ".github", project / ".github")
     with open_lab(project, tmp_path / "second") as lab:
         ended = lab.run(*RUN)

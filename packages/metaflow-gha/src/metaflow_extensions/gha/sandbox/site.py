@@ -7,10 +7,12 @@ missing is the VM. Every token is invented, every server listens on this machine
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import sys
 import tempfile
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,6 +125,7 @@ def open_site(project: Path, folders: Folders, *, keep_bucket: bool) -> Iterator
                 )
             )
             s3.create_bucket(BUCKET)
+            _open_to_roles(s3)
             links = stack.enter_context(tempfile.TemporaryDirectory(prefix="gha-image-"))
             worker = stack.enter_context(tempfile.TemporaryDirectory(prefix="gha-worker-"))
             _write_worker(Path(worker), settings)
@@ -130,7 +133,7 @@ def open_site(project: Path, folders: Folders, *, keep_bucket: bool) -> Iterator
                 "METAFLOW_DATASTORE_SYSROOT_S3": f"s3://{BUCKET}/metaflow",
                 "AWS_ENDPOINT_URL_S3": s3.endpoint,
                 "AWS_REGION": s3.environment["AWS_REGION"],
-                # The same server gives out roles.
+                # The same server gives roles to whoever asks.
                 "AWS_ENDPOINT_URL_STS": s3.endpoint,
             }
             keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -172,6 +175,23 @@ def _copy(project: Path, folders: Folders, settings: Settings) -> tuple[WorkingC
         return copy, False
     _write(copy.root, files(CallerOptions(), settings))
     return copy, True
+
+
+def _open_to_roles(s3: S3Server) -> None:
+    """Let every account use the bucket, for a role is of its own account, whichever the workflow names."""
+    bucket = f"arn:aws:s3:::{BUCKET}"
+    statement = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [bucket, f"{bucket}/*"],
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    request = urllib.request.Request(  # noqa: S310  # our own server
+        f"{s3.endpoint}/{BUCKET}?policy", data=policy.encode(), method="PUT"
+    )
+    # Not by way of a proxy that the user's environment names.
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10).close()
 
 
 def _labels(copy: WorkingCopy, settings: Settings) -> tuple[str, ...]:
