@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -246,6 +247,19 @@ def test_pinning_a_standalone_workflow_says_that_there_is_nothing_to_pin(reposit
     list(inject(Wish(standalone=True)))
     with pytest.raises(GhaException, match="--reusable"):
         list(inject(Wish(pin=True)))
+
+
+def test_pinning_without_gh_says_how_to_get_it_and_writes_nothing(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "git").symlink_to(str(shutil.which("git")))
+    monkeypatch.setenv("PATH", str(tools))
+    monkeypatch.delenv("GHA_DISPATCH_GH", raising=False)
+    with pytest.raises(GhaException, match=r"cli\.github\.com"):
+        list(inject(Wish(pin=True)))
+    assert not (repository / CALLER).exists()
 
 
 def test_back_from_standalone_nothing_of_it_is_left(repository: Path) -> None:

@@ -58,6 +58,10 @@ def test_a_pinned_workflow_that_was_pushed_from_the_sandbox_runs(
     project: Path, tmp_path: Path
 ) -> None:
     with open_lab(project, tmp_path / "sandbox") as lab:
+        ended = lab.run(FLOW, "gha", "inject", "--pin", METAFLOW_GHA_WORKER_REF="nowhere")
+        assert ended.code == 1
+        assert "nowhere" in ended.output
+        assert "Traceback" not in ended.output
         inject(lab, "--pin")
         written = (lab.site.directory / ".github/workflows/metaflow-gha.yml").read_text()
         assert "@main" not in written

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from metaflow_extensions.gha.setup.caller import STANDALONE_DIRECTORY
 from metaflow_extensions.gha.setup.worker_bundle import worker_sources, worker_workflow
@@ -85,6 +86,14 @@ def test_the_worker_s_last_word_is_exec_and_no_script_holds_an_input() -> None:
     assert not [script for script in scripts if "${{" in script]
     assert scripts[-1].startswith("exec ")
     assert worker_workflow().rindex("run: exec") > worker_workflow().rindex("uses:")
+
+
+def test_a_vm_has_a_time_limit_and_the_permissions_of_its_caller() -> None:
+    document = yaml.safe_load(worker_workflow())
+    (job,) = document["jobs"].values()
+    assert job["timeout-minutes"] == 360
+    assert "permissions" not in document
+    assert "permissions" not in job
 
 
 def test_every_action_is_one_commit_with_its_version_beside_it() -> None:

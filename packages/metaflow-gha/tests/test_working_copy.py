@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from metaflow_extensions.gha.errors import GhaException
 from metaflow_extensions.gha.sandbox.working_copy import WorkingCopy
 
 if TYPE_CHECKING:
@@ -108,3 +109,12 @@ def test_a_sandbox_inside_the_project_is_not_copied_into_itself(
         copy.publish(URL, place / "hosted.git")
     assert (place / "repository" / "flow.py").is_file()
     assert not (place / "repository" / "try").exists()
+
+
+def test_a_machine_without_git_hears_what_to_install(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = WorkingCopy.make(project, tmp_path / "copy", leave_out=tmp_path / "copy")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(GhaException, match="needs git"):
+        copy.publish(URL, tmp_path / "hosted.git")

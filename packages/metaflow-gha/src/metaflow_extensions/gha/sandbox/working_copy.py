@@ -76,7 +76,24 @@ class WorkingCopy:
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_CONFIG_SYSTEM": os.devnull,
         }
-        subprocess.run(["git", *arguments], cwd=self.root, env=quiet, check=True)
+        try:
+            done = subprocess.run(
+                ["git", *arguments],
+                cwd=self.root,
+                env=quiet,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+        except FileNotFoundError:
+            raise GhaException(
+                "The sandbox needs git: install it from your system's packages."
+            ) from None
+        if done.returncode:
+            raise GhaException(
+                f"The sandbox's copy in {self.root} could not be made, `git {arguments[0]}` said: {done.stderr.strip()}"
+            )
 
 
 def _listed(root: Path, *options: str) -> list[str]:

@@ -28,6 +28,14 @@ from metaflow_extensions.gha.toplevel.toplevel import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+SOURCES = """\
+# What the VMs of this repository run
+
+The sources of gha-queue and gha-worker, as metaflow-gha {version} brings them, under the
+[Apache License 2.0](https://www.apache.org/licenses/LICENSE-2.0). `python flow.py gha inject` wrote them
+and writes them anew after an upgrade; `python flow.py gha inject --check` tells whether somebody changed them.
+"""
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -161,7 +169,11 @@ def files(options: CallerOptions, settings: Settings, commit: str = "") -> dict[
     path = f"{WORKFLOWS}/{settings.caller_workflow}"
     beside = {}
     if options.standalone:
-        beside = {STANDALONE_WORKER: worker_workflow(), **worker_sources(STANDALONE_DIRECTORY)}
+        beside = {
+            STANDALONE_WORKER: worker_workflow(),
+            f"{STANDALONE_DIRECTORY}/README.md": SOURCES.format(version=__version__),
+            **worker_sources(STANDALONE_DIRECTORY),
+        }
     unsigned = {path: render(stamp, settings), **beside}
     return {**unsigned, path: render(replace(stamp, checksum=checksum(unsigned)), settings)}
 
