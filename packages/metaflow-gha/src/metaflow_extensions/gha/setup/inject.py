@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shutil
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,6 +111,8 @@ class Plan:
         """Make the repository's files those that are wanted; the caller workflow, which has the stamp, comes last."""
         for path in self.present.keys() - self.wanted.keys():
             (self.root / path).unlink()
+        if not self.options.standalone:
+            shutil.rmtree(self.root / STANDALONE_DIRECTORY, ignore_errors=True)
         for path in sorted(self.wanted, key=lambda path: path == self.path):
             target = self.root / path
             target.parent.mkdir(parents=True, exist_ok=True)
