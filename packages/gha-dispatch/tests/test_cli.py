@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -272,6 +273,51 @@ def test_whoever_stops_reading_is_no_error() -> None:
     )
     assert done.stdout.strip() in {"0", str(int(Exit.PIPE_CLOSED))}
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("whoami > /dev/full", Exit.MACHINE, "this machine fails"),
+        ("secrets list >&-", Exit.OK, ""),
+        ("secrets set KEY <&-", Exit.USAGE, "There is no stdin"),
+        ("PYTHONIOENCODING=ascii variables list", Exit.OK, ""),
+    ],
+)
+def test_broken_outputs_and_inputs_are_no_tracebacks(
+    stand_in: GitHubStandIn, github: GitHub, line: str, code: Exit, words: str
+) -> None:
+    github.variables.set("KEY", "é")
+    *assigned, command = line.split(" ", 1) if line.startswith("PYTHON") else [line]
+    done = subprocess.run(
+        ["bash", "-c", f"{' '.join(assigned)} {sys.executable} -m gha_dispatch {command}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interrupted_wait_says_that_the_run_goes_on(world: World, github: GitHub) -> None:
+    script = f"script=until [ -e {world.out}/go ]; do sleep 0.05; done"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gha_dispatch", "run", "fleet.yml", *FIELDS, "-f", script, "--wait"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        url = process.stderr.readline().split()[-1]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == Exit.INTERRUPTED
+        assert process.stderr.read().strip() == (
+            f"gha-dispatch: {url} goes on; `gha-dispatch cancel` ends it"
+        )
+    (world.out / "go").touch()
+    ended(github, int(url.rpartition("/")[2]))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gha_dispatch import GhNotFoundError, find_gh
 from gha_dispatch._gh import parse_answer, unofficial_gh
@@ -94,3 +97,23 @@ def test_an_answer_is_read_as_gh_prints_it(
 @pytest.mark.parametrize("text", ["", "HTTP/1.1 200 OK\r\n\r\n<html>Please log in</html>"])
 def test_what_is_no_answer_of_githubs_is_none(text: str) -> None:
     assert parse_answer(text) is None
+
+
+tokens = st.from_regex(r"[A-Za-z][A-Za-z-]{0,15}", fullmatch=True)
+values = st.text("abc DEF:=;,/0123", max_size=20).map(str.strip)
+
+
+@given(
+    status=st.integers(100, 599),
+    headers=st.dictionaries(tokens.map(str.lower), values),
+    body=st.none() | st.dictionaries(st.text(), st.text() | st.integers()),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_any_answer_is_read_back(
+    status: int, headers: dict[str, str], body: object, end: str
+) -> None:
+    head = [f"HTTP/1.1 {status} Words", *(f"{name.title()}: {headers[name]}" for name in headers)]
+    text = end.join([*head, "", "" if body is None else json.dumps(body)])
+    answer = parse_answer(text)
+    assert answer is not None
+    assert (answer.status, answer.headers, answer.body) == (status, headers, body)

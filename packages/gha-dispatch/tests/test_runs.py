@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from dispatch_world import World, ended, until
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gha_dispatch import (
     Gh,
@@ -18,6 +22,7 @@ from gha_dispatch import (
     WorkflowNotFoundError,
     WorkflowRun,
 )
+from gha_dispatch._dispatch import ROUNDING, is_younger
 from gha_dispatch.testing import Fault, FaultKind, GitHubStandIn
 
 INPUTS = {"title": "t-1", "vms": "[0]"}
@@ -67,24 +72,24 @@ def test_a_wait_ends_with_the_run(github: GitHub, world: World) -> None:
 def test_a_wait_looks_less_and_less_often_and_gives_up_in_time(
     github: GitHub, world: World
 ) -> None:
-    time = Time()
-    slow = GitHub(github.gh, github.repository, clock=time.clock, sleep=time.sleep)
+    turned = Time()
+    slow = GitHub(github.gh, github.repository, clock=turned.clock, sleep=turned.sleep)
     run = start(slow, script=f"until [ -e {world.out}/go ]; do sleep 0.05; done")
     with pytest.raises(WaitTimeoutError):
         run.wait(timeout=60)
     (world.out / "go").touch()
-    assert sum(time.naps) == pytest.approx(60)
-    assert time.naps[0] == 2.0
-    assert max(time.naps) <= 15.0
-    assert time.naps[:-1] == sorted(time.naps[:-1])
+    assert sum(turned.naps) == pytest.approx(60)
+    assert turned.naps[0] == 2.0
+    assert max(turned.naps) <= 15.0
+    assert turned.naps[:-1] == sorted(turned.naps[:-1])
     ended(github, run.id)
 
 
 def test_a_wait_sits_out_an_outage_and_a_rate_limit(
     github: GitHub, stand_in: GitHubStandIn
 ) -> None:
-    time = Time()
-    patient = GitHub(github.gh, github.repository, clock=time.clock, sleep=time.sleep)
+    turned = Time()
+    patient = GitHub(github.gh, github.repository, clock=turned.clock, sleep=turned.sleep)
     run = start(patient)
     ended(github, run.id)
     path = f"/runs/{run.id}$"
@@ -92,18 +97,18 @@ def test_a_wait_sits_out_an_outage_and_a_rate_limit(
     limit = Fault(FaultKind.REFUSE, "GET", path, 429, headers=(("Retry-After", "900"),))
     stand_in.inject(limit)
     assert run.wait().conclusion == "success"
-    assert 900.0 in time.naps
+    assert 900.0 in turned.naps
 
 
 def test_a_wait_gives_an_outage_up_after_ten_minutes(
     github: GitHub, stand_in: GitHubStandIn
 ) -> None:
-    time = Time()
-    patient = GitHub(github.gh, github.repository, clock=time.clock, sleep=time.sleep)
+    turned = Time()
+    patient = GitHub(github.gh, github.repository, clock=turned.clock, sleep=turned.sleep)
     stand_in.inject(Fault(FaultKind.REFUSE, "GET", "/runs/7$", 503, times=1000))
     with pytest.raises(GitHubUnavailableError):
         patient.find(7).wait()
-    assert 600 < time.now < 640
+    assert 600 < turned.now < 640
 
 
 def test_a_run_that_is_not_there_is_not_waited_for(github: GitHub) -> None:
@@ -139,6 +144,32 @@ def test_a_lost_answer_without_a_marker_is_unclear_and_sent_once(
     assert len(stand_in.runs()) == 1
 
 
+def test_the_run_of_an_earlier_dispatch_is_not_taken_for_this_one(
+    github: GitHub, stand_in: GitHubStandIn
+) -> None:
+    earlier = start(github)
+    ended(github, earlier.id)
+    made = time.monotonic()
+    until(lambda: time.monotonic() - made > ROUNDING + 1)
+    stand_in.inject(Fault(FaultKind.REFUSE, "POST", "/dispatches$"))
+    with pytest.raises(UnclearDispatchError):
+        start(GitHub(github.gh, github.repository, lookup=0.0))
+    stand_in.inject(Fault(FaultKind.LOSE, "POST", "/dispatches$"))
+    later = start(github)
+    assert [run.id for run in stand_in.runs()] == [later.id, earlier.id]
+
+
+@given(age=st.integers(-5, 10_000), elapsed=st.floats(0, 100))
+def test_a_run_is_younger_than_its_dispatch_give_or_take_a_rounding(
+    age: int, elapsed: float
+) -> None:
+    now = datetime(2026, 11, 22, 17, 0, tzinfo=timezone.utc)
+    created = (now - timedelta(seconds=age)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert is_younger({"created_at": created}, now, elapsed) is (age <= elapsed + ROUNDING)
+    assert is_younger({"created_at": created}, None, elapsed)
+    assert is_younger({}, now, elapsed)
+
+
 def test_an_empty_marker_is_refused_before_anything_is_sent(
     github: GitHub, stand_in: GitHubStandIn
 ) -> None:
@@ -150,26 +181,26 @@ def test_an_empty_marker_is_refused_before_anything_is_sent(
 def test_a_dispatch_that_a_rate_limit_refused_is_sent_when_it_may_be(
     github: GitHub, stand_in: GitHubStandIn
 ) -> None:
-    time = Time()
-    patient = GitHub(github.gh, github.repository, clock=time.clock, sleep=time.sleep)
+    turned = Time()
+    patient = GitHub(github.gh, github.repository, clock=turned.clock, sleep=turned.sleep)
     headers = (("Retry-After", "17"),)
     stand_in.inject(Fault(FaultKind.REFUSE, "POST", "/dispatches$", 403, headers=headers))
     run = start(patient)
     assert [record.id for record in stand_in.runs()] == [run.id]
-    assert time.naps == [17.0]
+    assert turned.naps == [17.0]
 
 
 def test_a_look_up_does_not_outlast_its_time_for_a_rate_limit(
     github: GitHub, stand_in: GitHubStandIn
 ) -> None:
-    time = Time()
+    turned = Time()
     hasty = GitHub(
-        Gh(github.gh.path), github.repository, lookup=10.0, clock=time.clock, sleep=time.sleep
+        Gh(github.gh.path), github.repository, lookup=10.0, clock=turned.clock, sleep=turned.sleep
     )
     stand_in.inject(Fault(FaultKind.LOSE, "POST", "/dispatches$"))
     headers = (("Retry-After", "11"),)
     stand_in.inject(Fault(FaultKind.REFUSE, "GET", "/runs$", 403, headers=headers))
     with pytest.raises(UnclearDispatchError):
         start(hasty)
-    assert time.naps == []
+    assert turned.naps == []
     assert len(stand_in.runs()) == 1

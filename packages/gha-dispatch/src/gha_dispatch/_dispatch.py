@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 PAUSE = 2.0  # seconds between two looks for a run
 NEWEST = 50  # runs that one look sees
+ROUNDING = 2.0  # seconds: GitHub tells times in whole ones
 OFF_FOR_FORKS = "disabled_fork"
 
 
@@ -45,16 +47,17 @@ class Dispatch:
         """Start one run; see Workflow.dispatch."""
         chosen = ref if ref is not None else self.requests.default_branch()
         body = {"ref": chosen, "inputs": dict(inputs), "return_run_details": True}
+        sent = self.requests.patience.clock()
         try:
             answer = self.requests.send("POST", f"{self.path}/dispatches", body)
         except NetworkError as error:
-            return self._look_up(marker, error.reason)
+            return self._look_up(marker, sent, error.reason)
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return self._look_up(marker, f"HTTP {answer.status}")
+            return self._look_up(marker, sent, f"HTTP {answer.status}")
         if not answer.is_success:
             raise self._refused(answer, chosen)
         run = self._named(answer.body)
-        return run if run is not None else self._look_up(marker, "it named no run")
+        return run if run is not None else self._look_up(marker, sent, "it named no run")
 
     def _named(self, body: Json) -> WorkflowRun | None:
         """The run that the answer names; None when it names none, as older servers' does not."""
@@ -62,7 +65,7 @@ class Dispatch:
             return None
         return WorkflowRun(int(body["workflow_run_id"]), str(body["html_url"]), self.requests)
 
-    def _look_up(self, marker: str | None, reason: str) -> WorkflowRun:
+    def _look_up(self, marker: str | None, sent: float, reason: str) -> WorkflowRun:
         patience = self.requests.patience
         deadline = patience.clock() + patience.lookup
         # a rate limit is no reason to look for longer
@@ -76,8 +79,10 @@ class Dispatch:
                 break
             except DispatchError:  # whatever it is, it does not say that nothing was started
                 found = []
-            for run in map(read_status, found):
-                if marker in run.title:
+            elapsed = patience.clock() - sent
+            for body in found:
+                run = read_status(body)
+                if marker in run.title and is_younger(body, answer.date, elapsed):
                     return WorkflowRun(run.id, run.url, self.requests, run)
             if patience.clock() >= deadline:
                 break
@@ -128,3 +133,15 @@ class Dispatch:
 
     def _is_off(self) -> bool:
         return are_enabled(self.requests) is False
+
+
+def is_younger(run: Json, now: datetime | None, seconds: float) -> bool:
+    """Whether a run was made within the last `seconds`, by GitHub's clock; True when it is silent.
+
+    A run that an earlier dispatch with the same marker started is older.
+    """
+    created = run.get("created_at")
+    if created is None or now is None:
+        return True
+    made = datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    return (now - made).total_seconds() <= seconds + ROUNDING

@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -59,6 +61,15 @@ class Answer:
         """GitHub's own words for a refusal, on one line."""
         text = self.body.get("message") if isinstance(self.body, dict) else None
         return " ".join(str(text or f"HTTP {self.status}").split()).rstrip(".")
+
+    @property
+    def date(self) -> datetime | None:
+        """GitHub's clock when it answered; None when the answer does not tell."""
+        try:
+            date = parsedate_to_datetime(self.headers.get("date", ""))
+        except (TypeError, ValueError, IndexError):
+            return None
+        return date.replace(tzinfo=timezone.utc) if date.tzinfo is None else date
 
 
 @dataclass(frozen=True)

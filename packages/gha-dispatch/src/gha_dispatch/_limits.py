@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from gha_dispatch._gh import Answer
 
 UNSAID = 60.0  # seconds: the least for a limit that names no time
@@ -35,7 +36,7 @@ def limit_of(answer: Answer, now: datetime) -> Limit | None:
     """
     if not _is_limit(answer):
         return None
-    now = _date(answer) or now
+    now = answer.date or now
     seconds = _whole(answer, "retry-after")
     if seconds is None and answer.headers.get("x-ratelimit-remaining") == "0":
         reset = _whole(answer, "x-ratelimit-reset")
@@ -57,11 +58,3 @@ def _is_limit(answer: Answer) -> bool:
 def _whole(answer: Answer, header: str) -> float | None:
     text = answer.headers.get(header, "")
     return float(text) if _WHOLE.fullmatch(text) else None
-
-
-def _date(answer: Answer) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(answer.headers.get("date", ""))
-    except (TypeError, ValueError, IndexError):
-        return None
-    return date.replace(tzinfo=timezone.utc) if date.tzinfo is None else date

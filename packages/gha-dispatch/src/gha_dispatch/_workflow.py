@@ -112,8 +112,8 @@ class Workflow:
         """Start one run and tell which one it is.
 
         `ref` is a branch or tag, None the default branch. `marker` is a text that the workflow's
-        `run-name` shows for these inputs and that no other run has in its title. One request, one
-        more without a ref. What a rate limit refuses is sent again, for it was not done; apart
+        `run-name` shows for these inputs and that no other run of the same minutes has in its
+        title. One request, one more without a ref. What a rate limit refuses is sent again, for it was not done; apart
         from that the dispatch is never sent twice: after an unclear answer (none in time, a 5xx)
         and after one that names no run (older servers') the run is looked up by its marker, one
         request every two seconds within the client's `lookup`. Without a marker there is nothing

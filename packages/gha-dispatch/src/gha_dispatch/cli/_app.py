@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -49,12 +50,16 @@ def _closed_pipe() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
-        raise click.exceptions.Exit(_left_alone()) from error
+        raise click.exceptions.Exit(_unwritten(error)) from error
 
 
-def _left_alone() -> Exit:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed once more at the end
-    return Exit.PIPE_CLOSED
+def _unwritten(error: OSError) -> Exit:
+    if sys.stdout is not None:  # Python flushes it once more when it ends, and would complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return Exit.PIPE_CLOSED
+    say(f"this machine fails: {error}: mend that, then look with `status` what was done.")
+    return Exit.MACHINE
 
 
 @click.group(
@@ -85,15 +90,18 @@ for _command in (
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # it is None where the shell closed it: >&-
+        sys.stdout.reconfigure(errors="backslashreplace")
     code: int
     try:
         code = app.main(prog_name="gha-dispatch", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except click.Abort:
         code = Exit.INTERRUPTED
-    except BrokenPipeError:
-        code = _left_alone()
+    except OSError as error:
+        code = _unwritten(error)
     sys.exit(int(code))

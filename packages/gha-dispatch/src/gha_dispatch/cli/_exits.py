@@ -33,6 +33,7 @@ class Exit(enum.IntEnum):
     UNREACHABLE = 3
     NOT_READY = 4
     UNCLEAR = 5
+    MACHINE = 6
     TIMED_OUT = 124
     INTERRUPTED = 130
     PIPE_CLOSED = 141
@@ -45,6 +46,7 @@ MEANINGS = {
     Exit.UNREACHABLE: "the network or GitHub fails, or limits the rate: try again later",
     Exit.NOT_READY: "gh, the login, the repository or the workflow is not ready for it",
     Exit.UNCLEAR: "whether a run was started is not confirmed",
+    Exit.MACHINE: "this machine fails: a full disk, a broken output",
     Exit.TIMED_OUT: "the run did not end within the timeout",
     Exit.INTERRUPTED: "interrupted by Ctrl-C",
     Exit.PIPE_CLOSED: "whoever read the output went away",

@@ -26,7 +26,7 @@ def print_json(thing: object) -> None:
 def print_rows(rows: Iterable[Sequence[str | None]]) -> None:
     """Print one line per row: aligned columns on a terminal, tabs between them anywhere else."""
     cells = [[one_line(cell or "-") for cell in row] for row in rows]
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():  # None where the shell closed it: >&-
         for row in cells:
             click.echo("\t".join(row))
         return

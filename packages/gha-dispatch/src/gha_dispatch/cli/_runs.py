@@ -68,7 +68,13 @@ def run(
     file = connect(repo).workflow(workflow)
     if marker is not None:
         _check_marker(file, marker, given)
-    started = file.dispatch(given, ref, marker)
+    try:
+        started = file.dispatch(given, ref, marker)
+    except KeyboardInterrupt:
+        say(
+            f"whether {workflow} was started is not confirmed: `status -w {workflow}` shows its runs"
+        )
+        raise
     if wait:
         return _finish(started, timeout, as_json=as_json)
     if as_json:
@@ -169,8 +175,8 @@ def _check_waiting(wait: bool, timeout: float | None) -> None:
 
 
 def _finish(run: WorkflowRun, timeout: float | None, *, as_json: bool) -> Exit:
-    say(f"waiting for {run.url}")
     try:
+        say(f"waiting for {run.url}")
         ended = run.wait(timeout)
     except KeyboardInterrupt:
         say(f"{run.url} goes on; `gha-dispatch cancel` ends it")

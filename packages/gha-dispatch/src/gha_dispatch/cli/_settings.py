@@ -131,6 +131,8 @@ def _value(name: str, variable: str | None) -> str:
         if variable not in os.environ:
             raise click.BadParameter(f"{variable} is not set", param_hint="--env")
         return os.environ[variable]
+    if sys.stdin is None:  # where the shell closed it: <&-
+        raise click.UsageError("There is no stdin to take the value from.")
     if sys.stdin.isatty():
         return str(click.prompt(f"The value of {name}", hide_input=True, err=True))
     try:
