@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dispatch_world import CALLER, World, enter, gh, gh_json, git, until
+from dispatch_world import CALLER, World, ended, enter, gh, gh_json, git, until
 
 from gha_dispatch.testing import Fault, FaultKind, GitHubStandIn
 
@@ -134,6 +134,29 @@ def test_gh_runs_watches_views_and_lists_a_workflow(
     }
     cancelled = gh("run", "cancel", str(run.id), *repository)
     assert "Cannot cancel a workflow run that is completed" in cancelled.stderr
+
+
+def test_gh_shows_a_runs_steps_and_logs_without_secrets(
+    stand_in: GitHubStandIn, github: GitHub
+) -> None:
+    github.secrets.set("KEY", "a-secret-value")
+    inputs = {"title": "t", "vms": "[0, 1]", "script": "echo vm $VM has $KEY; exit $VM"}
+    run = github.workflow("fleet.yml").dispatch(inputs, marker="t")
+    assert ended(github, run.id).conclusion == "failure"
+    view = ("run", "view", str(run.id), "--repo", "owner/project")
+    for flag, seen, unseen in (("--log", "vm 0 has ***", "?"), ("--log-failed", "vm 1", "vm 0")):
+        log = gh(*view, flag).stdout
+        assert "worker (1) / run\t" in log
+        assert seen in log
+        assert unseen not in log
+        assert "a-secret-value" not in log
+    (first, second) = gh_json(*view, "--json", "jobs")["jobs"]
+    for job, conclusion in ((first, "success"), (second, "failure")):
+        steps = {step["name"]: step["conclusion"] for step in job["steps"]}
+        assert steps["Set up job"] == "success"
+        assert steps['exec bash -c "$SCRIPT"'] == conclusion
+    address = f"repos/owner/project/actions/jobs/{second['databaseId']}/logs"
+    assert "vm 1 has ***" in gh("api", address).stdout
 
 
 def test_what_stopped_a_job_is_shown_beside_it(stand_in: GitHubStandIn, world: World) -> None:

@@ -1,4 +1,4 @@
-"""The API of workflow runs: lists with filters, runs, jobs, cancelling.
+"""The API of workflow runs: lists with filters, runs, jobs, logs, cancelling.
 
 https://docs.github.com/en/rest/actions/workflow-runs
 """
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from gha_dispatch.testing._access import Need, refused
 from gha_dispatch.testing._http import Request, Response
+from gha_dispatch.testing._log_archive import archive, text_of
 from gha_dispatch.testing._route import Paging, Route
 from gha_dispatch.testing._run_views import annotation_view, job_view, run_view
+from gha_dispatch.testing._runs import COMPLETED, JobRecord, RunRecord, Runs
 
 if TYPE_CHECKING:
     from gha_dispatch.testing._hosted import Hosted
-    from gha_dispatch.testing._runs import JobRecord, RunRecord, Runs
 
 READ = Need("actions")
 WRITE = Need("actions", "write", "write")
@@ -38,6 +39,8 @@ class RunsApi:
             Route("GET", f"{root}/actions/runs", self._list, READ),
             Route("GET", rf"{run}(?:/attempts/1)?", self._get, READ),
             Route("GET", rf"{run}(?:/attempts/1)?/jobs", self._jobs, READ),
+            Route("GET", rf"{run}(?:/attempts/1)?/logs", self._logs, READ),
+            Route("GET", rf"{root}/actions/jobs/(\d+)/logs", self._job_log, READ),
             Route("GET", rf"{run}/artifacts", self._artifacts, READ),
             Route("POST", rf"{run}/(?:force-)?cancel", self._cancelled, WRITE),
             Route("GET", rf"{root}/actions/jobs/(\d+)", self._job, READ),
@@ -72,6 +75,18 @@ class RunsApi:
             return refused(HTTPStatus.NOT_FOUND, "Not Found")
         name = self._hosted.git.name
         return Paging().answer(request, "jobs", run.jobs, lambda job: job_view(name, run, job))
+
+    def _logs(self, _request: Request, run_id: str) -> Response:
+        run = self._runs.get(int(run_id))
+        if run is None or run.status != COMPLETED:
+            return refused(HTTPStatus.NOT_FOUND, "Not Found")
+        return Response(HTTPStatus.OK, archive(run.jobs))
+
+    def _job_log(self, _request: Request, job_id: str) -> Response:
+        found = self._find_job(int(job_id))
+        if found is None or found[1].status != COMPLETED:
+            return refused(HTTPStatus.NOT_FOUND, "Not Found")
+        return Response(HTTPStatus.OK, text_of(found[1].log.lines()).encode())
 
     def _artifacts(self, request: Request, run_id: str) -> Response:
         if self._runs.get(int(run_id)) is None:

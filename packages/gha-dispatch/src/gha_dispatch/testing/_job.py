@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gha_dispatch.testing import _keeper
 from gha_dispatch.testing._private_file import write_json
+from gha_dispatch.testing._steps import JobEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,7 +43,7 @@ class JobSite:
 
 
 class JobProcess:
-    """A started job. `output` is called with each line of its log, from the waiting thread."""
+    """A started job. `output` is called with what act says, from the waiting thread."""
 
     def __init__(self, job: PlannedJob, site: JobSite) -> None:
         command = _prepare(job, site)
@@ -63,17 +64,16 @@ class JobProcess:
             start_new_session=True,
         )
 
-    def wait(self, output: Callable[[str], None]) -> str:
+    def wait(self, output: Callable[[JobEvent], None]) -> str:
         """Follow the job to its end and give its conclusion as act saw it."""
         conclusion, started = "", False
         assert self._process.stdout is not None  # noqa: S101 -- for the type checker
         with self._process.stdout as lines:
             for line in lines:
-                event = _read_event(line)
-                started = started or "step" in event
-                conclusion = str(event.get("jobResult") or conclusion)
-                for text in str(event["msg"]).splitlines():
-                    output(text)
+                told = _read_line(line)
+                started = started or "step" in told
+                conclusion = str(told.get("jobResult") or conclusion)
+                output(_event(told))
         code = self._process.wait()
         self._close()
         if code != 0:
@@ -153,10 +153,25 @@ def _prepare(job: PlannedJob, site: JobSite) -> list[str]:
     return [os.fspath(act_binary()), "workflow_dispatch", *map(str, options)]
 
 
-def _read_event(line: bytes) -> dict[str, Any]:
+def _read_line(line: bytes) -> dict[str, Any]:
     text = line.decode("utf-8", "replace").rstrip("\n")
     try:
-        event = json.loads(text)
+        told = json.loads(text)
     except ValueError:
-        event = None
-    return event if isinstance(event, dict) and "msg" in event else {"msg": text}
+        told = None
+    return told if isinstance(told, dict) and "msg" in told else {"msg": text}
+
+
+def _event(told: Mapping[str, Any]) -> JobEvent:
+    """What act wrote as JSON. The ids of steps within a composite action follow that of its own."""
+    ids = told.get("stepID") or told.get("stepid") or []
+    ids = ids if isinstance(ids, list) else [ids]
+    stage = str(told.get("stage", ""))
+    name = str(told.get("step", ""))
+    return JobEvent(
+        text=str(told["msg"]),
+        step=f"{stage} {ids[0]}" if ids else "",
+        name=f"{stage} {name}" if stage in {"Pre", "Post"} else name,
+        result=str(told.get("stepResult", "")),
+        is_whole=len(ids) == 1,
+    )

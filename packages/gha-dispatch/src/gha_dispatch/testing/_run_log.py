@@ -25,10 +25,16 @@ class RunLog:
         with self._lock:
             self._hidden = sorted({*self._hidden, *filter(None, lines)}, key=len, reverse=True)
 
-    def write(self, job: str, text: str) -> None:
-        """Add a line."""
+    def mask(self, text: str) -> str:
+        """The text as everyone may see it."""
         with self._lock:
             for value in self._hidden:
                 text = text.replace(value, "***")
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(f"[{job}] {text}\n")
+        return text
+
+    def write(self, job: str, text: str) -> str:
+        """Add a line; give it as it was written."""
+        masked = self.mask(text)
+        with self._lock, self._path.open("a", encoding="utf-8") as file:
+            file.write(f"[{job}] {masked}\n")
+        return masked

@@ -10,6 +10,7 @@ from gha_dispatch.testing._timestamp import timestamp
 
 if TYPE_CHECKING:
     from gha_dispatch.testing._runs import JobRecord, RunRecord
+    from gha_dispatch.testing._steps import Step
 
 
 def run_view(repository: str, run: RunRecord, workflow_id: int) -> dict[str, Any]:
@@ -66,10 +67,21 @@ def job_view(repository: str, run: RunRecord, job: JobRecord) -> dict[str, Any]:
         "started_at": timestamp(job.started or run.created),
         "completed_at": timestamp(job.ended) if job.ended else None,
         "labels": list(job.plan.labels),
-        "steps": [],
+        "steps": [_step_view(step) for step in job.log.steps()],
         "url": f"{API}/repos/{repository}/actions/jobs/{job.id}",
         "html_url": f"{SERVER}/{repository}/actions/runs/{run.id}/job/{job.id}",
         "check_run_url": f"{API}/repos/{repository}/check-runs/{job.id}",
+    }
+
+
+def _step_view(step: Step) -> dict[str, Any]:
+    return {
+        "number": step.number,
+        "name": step.name,
+        "status": "in_progress" if step.ended is None else "completed",
+        "conclusion": step.conclusion,
+        "started_at": timestamp(step.started),
+        "completed_at": None if step.ended is None else timestamp(step.ended),
     }
 
 

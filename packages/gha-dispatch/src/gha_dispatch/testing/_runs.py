@@ -6,7 +6,7 @@ import itertools
 import subprocess
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from gha_dispatch.testing._concurrency import Concurrency, Groups, Place
 from gha_dispatch.testing._http import ConnectionLostError
 from gha_dispatch.testing._job import JobProcess, JobSite
 from gha_dispatch.testing._plan import PlannedJob, StartupFailureError
+from gha_dispatch.testing._steps import JobEvent, JobLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,7 @@ class JobRecord:
     started: float | None = None
     ended: float | None = None
     annotations: list[str] = field(default_factory=list)
+    log: JobLog = field(default_factory=JobLog)
 
 
 @dataclass
@@ -269,11 +271,15 @@ class Runs:
                 words = f"The job has exceeded its limit of {job.plan.timeout:g} minutes"
                 self._cancel(run, [job], words)
 
+        def hear(event: JobEvent) -> None:
+            lines = [run.log.write(job.plan.name, line) for line in event.text.splitlines()]
+            job.log.hear(replace(event, name=run.log.mask(event.name)), lines)
+
         timer = threading.Timer(job.plan.timeout * 60, out_of_time)
         timer.daemon = True
         timer.start()
         try:
-            conclusion = process.wait(lambda line: run.log.write(job.plan.name, line))
+            conclusion = process.wait(hear)
         finally:
             timer.cancel()
             process.clean()
