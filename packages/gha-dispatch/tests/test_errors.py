@@ -277,6 +277,14 @@ CASES = [
         "with the inputs that the workflow file declares on the ref that is to run.",
     ),
     Case(
+        "an unknown input with a telling name",
+        dispatch({**INPUTS, "workflow_dispatch_disabled": "1"}),
+        InputsRejectedError,
+        "GitHub refused the inputs of fleet.yml: Unexpected inputs provided: "
+        '["workflow_dispatch_disabled"]. Compare them with the inputs that the workflow file '
+        "declares on the ref that is to run.",
+    ),
+    Case(
         "a missing input",
         dispatch({"title": "t-1"}),
         InputsRejectedError,

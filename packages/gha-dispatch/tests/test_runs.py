@@ -170,6 +170,15 @@ def test_a_run_is_younger_than_its_dispatch_give_or_take_a_rounding(
     assert is_younger({}, now, elapsed)
 
 
+def test_a_server_that_names_no_runs_is_asked_in_its_own_words(
+    github: GitHub, stand_in: GitHubStandIn
+) -> None:
+    words = 'Invalid request.\n\n"return_run_details" is not a permitted key.'
+    stand_in.inject(Fault(FaultKind.REFUSE, "POST", "/dispatches$", 422, message=words))
+    run = start(github)
+    assert [record.id for record in stand_in.runs()] == [run.id]
+
+
 def test_an_empty_marker_is_refused_before_anything_is_sent(
     github: GitHub, stand_in: GitHubStandIn
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from http import HTTPStatus
@@ -33,6 +34,7 @@ PAUSE = 2.0  # seconds between two looks for a run
 NEWEST = 50  # runs that one look sees
 ROUNDING = 2.0  # seconds: GitHub tells times in whole ones
 OFF_FOR_FORKS = "disabled_fork"
+_DISABLED = re.compile(r"\bActions (has been|is) disabled|\bon a disabled workflow")
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,9 @@ class Dispatch:
     def send(self, inputs: Mapping[str, str], ref: str | None, marker: str | None) -> WorkflowRun:
         """Start one run; see Workflow.dispatch."""
         chosen = ref if ref is not None else self.requests.default_branch()
-        body = {"ref": chosen, "inputs": dict(inputs), "return_run_details": True}
         sent = self.requests.patience.clock()
         try:
-            answer = self.requests.send("POST", f"{self.path}/dispatches", body)
+            answer = self._post({"ref": chosen, "inputs": dict(inputs)})
         except NetworkError as error:
             return self._look_up(marker, sent, error.reason)
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -58,6 +59,14 @@ class Dispatch:
             raise self._refused(answer, chosen)
         run = self._named(answer.body)
         return run if run is not None else self._look_up(marker, sent, "it named no run")
+
+    def _post(self, body: Mapping[str, object]) -> Answer:
+        path, wish = f"{self.path}/dispatches", "return_run_details"
+        answer = self.requests.send("POST", path, {**body, wish: True})
+        if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY and wish in answer.message:
+            # an older server, which does not know the wish and has started nothing
+            answer = self.requests.send("POST", path, body)
+        return answer
 
     def _named(self, body: Json) -> WorkflowRun | None:
         """The run that the answer names; None when it names none, as older servers' does not."""
@@ -93,7 +102,7 @@ class Dispatch:
     def _refused(self, answer: Answer, ref: str) -> DispatchError:
         """The error for a refusal. Asks up to four times more when GitHub's words do not tell."""
         repository, file = str(self.requests.repository), self.workflow.file
-        is_disabled = "disabled" in answer.message
+        is_disabled = _DISABLED.search(answer.message) is not None
         if answer.status != HTTPStatus.NOT_FOUND and not is_disabled:
             return of_dispatch(answer, repository, file, ref)
         try:
@@ -112,7 +121,7 @@ class Dispatch:
             state = self.workflow.state()
         except WorkflowNotFoundError:
             return self._unlisted(is_fork=is_fork)
-        if state == OFF_FOR_FORKS or message.startswith("Actions ") or self._is_off():
+        if state == OFF_FOR_FORKS or "Actions" in message or self._is_off():
             return ActionsDisabledError(repository, fork=is_fork)
         if state.startswith("disabled"):
             return WorkflowDisabledError(repository, file)

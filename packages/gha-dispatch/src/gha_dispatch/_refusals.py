@@ -58,12 +58,12 @@ def of_dispatch(answer: Answer, repository: str, workflow: str, ref: str) -> Dis
     """The error for a refused dispatch: only there do GitHub's words for a 422 speak of inputs."""
     message = answer.message
     if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY:
-        if "No ref found" in message:
+        if message.startswith("No ref found"):
             return RefNotFoundError(repository, ref)
-        if "workflow_dispatch" in message:
-            return WorkflowNotDispatchableError(repository, workflow, message)
         if "input" in message.lower():
             return InputsRejectedError(workflow, message)
+        if "workflow_dispatch" in message:
+            return WorkflowNotDispatchableError(repository, workflow, message)
     return of_repository(answer, repository, f"dispatch {workflow}")
 
 
