@@ -270,6 +270,22 @@ def test_a_workflow_that_only_another_branch_has_is_registered_but_not_dispatche
     assert gh_json("api", "repos/owner/project/actions/workflows")["total_count"] == 2
 
 
+@pytest.mark.parametrize("ref", ["nosuch", "main~1", "main^{tree}", "main:.github", "@{0}", ""])
+def test_only_a_branch_or_a_tag_is_a_ref(stand_in: GitHubStandIn, world: World, ref: str) -> None:
+    world.write_caller("another.yml", CALLER)
+    body = {"ref": ref, "inputs": INPUTS}
+    status, _, refused = answer("--method", "POST", DISPATCHES, body=body)
+    assert (status, refused["message"]) == (422, f"No ref found for: {ref}")
+
+
+def test_ids_of_runs_grow(stand_in: GitHubStandIn) -> None:
+    for _ in range(3):
+        dispatch({"title": "t", "vms": "[]"})
+    ids = [run.id for run in stand_in.runs()]
+    assert ids == sorted(ids, reverse=True)
+    assert len(set(ids)) == 3
+
+
 def test_nothing_is_dispatched_where_actions_are_disabled(stand_in: GitHubStandIn) -> None:
     permissions = "repos/owner/project/actions/permissions"
     assert gh_json("api", permissions)["enabled"] is True

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gha_dispatch.testing._access import ROLES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VISIBILITIES = ("public", "private", "internal")
-ROLES = ("read", "write", "admin")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+# https://git-scm.com/docs/git-check-ref-format: git would read these as steps from a ref
+_NO_REF = re.compile(r"[\s~^:?*\[\\]|\.\.|@\{")
+
 
 @dataclass(frozen=True)
 class TreeEntry:
@@ -47,6 +50,8 @@ class GitRepository:
 
     def resolve(self, ref: str) -> tuple[str, str] | None:
         """The full name and the commit of a branch or tag; None when there is none."""
+        if _NO_REF.search(ref):
+            return None
         for prefix in ("", "refs/", "refs/heads/", "refs/tags/"):
             full = prefix + ref
             if full.startswith(("refs/heads/", "refs/tags/")) and (found := self._commit(full)):

@@ -23,7 +23,7 @@ from gha_dispatch.testing._faults import Fault, Faults
 from gha_dispatch.testing._git_repository import GitRepository
 from gha_dispatch.testing._graphql import GraphQl
 from gha_dispatch.testing._hosted import Entries, Hosted
-from gha_dispatch.testing._http import UnixHttpServer
+from gha_dispatch.testing._http import ConnectionLostError, UnixHttpServer
 from gha_dispatch.testing._id_tokens import IdTokens
 from gha_dispatch.testing._job import act_binary
 from gha_dispatch.testing._mapped import Mapped
@@ -87,6 +87,7 @@ class GitHubStandIn:
         self._faults = Faults(api)
         self._requests: list[str] = []
         self._id_tokens: IdTokens | None = None
+        self._dispatcher: Dispatcher | None = None
         self._root: Path | None = None
         self._server: UnixHttpServer | None = None
 
@@ -116,18 +117,11 @@ class GitHubStandIn:
         if len(os.fsencode(parent)) > LONGEST:
             parent = "/tmp"  # noqa: S108 -- mkdtemp makes a private directory there
         self._root = Path(tempfile.mkdtemp(prefix="ghs-", dir=parent))
-        for directory in (self._gh_config, self._logs):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._remotes.write([self._hosted.git, *self._mapped.repositories().values()])
-        socket = self._root / "s"
-        write_json(
-            self._gh_config / "config.yml", {"version": "1", "http_unix_socket": str(socket)}
-        )
-        account = {"oauth_token": self.token, "git_protocol": "https"}
-        hosts = {HOST: {**account, "user": LOGIN, "users": {LOGIN: account}}}
-        write_json(self._gh_config / "hosts.yml", hosts)
-        self._id_tokens = IdTokens() if self.config.oidc else None
-        self._server = UnixHttpServer(socket, self._answer)
+        try:
+            self._open()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """End everything. May be called again."""
@@ -229,6 +223,30 @@ class GitHubStandIn:
         path = self._logs / f"{run_id}.log"
         return path.read_text("utf-8") if path.exists() else ""
 
+    def _open(self) -> None:
+        for directory in (self._gh_config, self._logs):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._remotes.write([self._hosted.git, *self._mapped.repositories().values()])
+        socket = self._started / "s"
+        write_json(
+            self._gh_config / "config.yml", {"version": "1", "http_unix_socket": str(socket)}
+        )
+        account = {"oauth_token": self.token, "git_protocol": "https"}
+        hosts = {HOST: {**account, "user": LOGIN, "users": {LOGIN: account}}}
+        write_json(self._gh_config / "hosts.yml", hosts)
+        self._id_tokens = IdTokens() if self.config.oidc else None
+        self._dispatcher = Dispatcher(
+            self.config,
+            hosted=self._hosted,
+            mapped=self._mapped,
+            runs=self._runs,
+            id_tokens=self._id_tokens,
+            login=LOGIN,
+            root=self._started / "w",
+            logs=self._logs,
+        )
+        self._server = UnixHttpServer(socket, self._answer)
+
     def _answer(self, request: Request) -> Response:
         self._requests.append(f"{request.method} {request.path}")
         return self._faults(request)
@@ -253,17 +271,9 @@ class GitHubStandIn:
     def _dispatch(
         self, file: str, document: Document, ref: str, commit: str, inputs: Mapping[str, str]
     ) -> RunRecord:
-        dispatcher = Dispatcher(
-            self.config,
-            hosted=self._hosted,
-            mapped=self._mapped,
-            runs=self._runs,
-            id_tokens=self._id_tokens,
-            login=LOGIN,
-            root=self._started / "w",
-            logs=self._logs,
-        )
-        return dispatcher.dispatch(file, document, ref, commit, inputs)
+        if self._dispatcher is None:
+            raise ConnectionLostError
+        return self._dispatcher.dispatch(file, document, ref, commit, inputs)
 
     @property
     def _started(self) -> Path:
