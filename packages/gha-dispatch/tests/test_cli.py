@@ -45,7 +45,7 @@ def given_repository(monkeypatch: pytest.MonkeyPatch, stand_in: GitHubStandIn) -
 
 def test_run_prints_the_url_that_status_and_cancel_take(github: GitHub, world: World) -> None:
     script = f"script=touch {world.out}/up; exec sleep 60"
-    done = shell("run", "fleet.yml", *FIELDS, "-f", script)
+    done = shell("run", ".github/workflows/fleet.yml", *FIELDS, "-f", script)
     assert (done.returncode, done.stderr) == (0, "")
     url = done.stdout.strip()
     until((world.out / "up").exists)
@@ -110,6 +110,9 @@ def test_inputs_come_as_json_on_stdin_and_fields_win(github: GitHub, world: Worl
         (("run", "fleet.yml", "--inputs", "-"), "{", "that is no JSON"),
         (("run", "fleet.yml", "--timeout", "5"), "", "--timeout is for --wait"),
         (("run", "fleet.yml", *FIELDS, "--marker", "x-9"), "", "'x-9' is in none of the inputs"),
+        (("run", "fleet.yml", *FIELDS, "--marker", ""), "", "'' is in none of the inputs"),
+        (("run", ""), "", "'' is no file in .github/workflows"),
+        (("status", "-w", "a/b.yml"), "", "'a/b.yml' is no file in .github/workflows"),
         (("run", "plain.yml", "-f", "a=b", "--marker", "b"), "", "run-name of plain.yml shows no"),
         (("status",), "", "Give one run, or a workflow"),
         (("status", "x"), "", "'x' is no run: give its number or its URL"),

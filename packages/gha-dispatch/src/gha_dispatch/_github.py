@@ -21,7 +21,7 @@ from gha_dispatch._requests import Requests
 from gha_dispatch._run import WorkflowJob, WorkflowRun, WorkflowRunStatus
 from gha_dispatch._secrets import Secrets
 from gha_dispatch._variables import Variables
-from gha_dispatch._workflow import Workflow
+from gha_dispatch._workflow import FOLDER, Workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,8 +97,14 @@ class GitHub:
         return str(self._requests.confirmed(answer, "read the commits").body["sha"])
 
     def workflow(self, file: str) -> Workflow:
-        """The workflow in `.github/workflows/<file>`. No request."""
-        return Workflow(self._requests, file)
+        """The workflow in `.github/workflows/<file>`, with or without that folder. No request.
+
+        Raises ValueError for what cannot be a file there.
+        """
+        name = file.removeprefix(f"{FOLDER}/")
+        if not name or "/" in name:
+            raise ValueError(f"{file!r} is no file in {FOLDER}. Give its name, as in nightly.yml.")
+        return Workflow(self._requests, name)
 
     def run(self, run_id: int) -> WorkflowRunStatus:
         """How a run stands. One request. Raises RunNotFoundError."""

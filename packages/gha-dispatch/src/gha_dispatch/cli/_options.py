@@ -16,6 +16,8 @@ from gha_dispatch.cli._output import say
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gha_dispatch._workflow import Workflow
+
 _F = TypeVar("_F", bound="Callable[..., Any]")
 
 
@@ -43,6 +45,14 @@ def repository(repo: str | None) -> Repository:
 def connect(repo: str | None) -> GitHub:
     """The client for a repository, which says when it waits for long."""
     return GitHub(find_gh(), repository(repo), sleep=sleep)
+
+
+def workflow(repo: str | None, file: str) -> Workflow:
+    """A workflow of a repository."""
+    try:
+        return connect(repo).workflow(file)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def sleep(seconds: float) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from gha_dispatch._errors import PermissionDeniedError
+from gha_dispatch.cli import _options
 from gha_dispatch.cli._exits import Exit
 from gha_dispatch.cli._options import connect, repository_and_json, run_id
 from gha_dispatch.cli._output import print_json, print_rows, say
@@ -65,7 +66,7 @@ def run(
     """
     given = {**_read_inputs(inputs), **_read_fields(fields)}
     _check_waiting(wait, timeout)
-    file = connect(repo).workflow(workflow)
+    file = _options.workflow(repo, workflow)
     if marker is not None:
         _check_marker(file, marker, given)
     try:
@@ -116,7 +117,8 @@ def status(
     elif wait:
         raise click.UsageError("--wait is for one run.")
     elif workflow is not None:
-        seen = [found.seen for found in connect(repo).workflow(workflow).runs(limit) if found.seen]
+        runs = _options.workflow(repo, workflow).runs(limit)
+        seen = [found.seen for found in runs if found.seen]
         if as_json:
             for one in seen:
                 print_json(one)
@@ -150,7 +152,7 @@ def shows_inputs(source: str) -> bool:
 
 def _check_marker(workflow: Workflow, marker: str, inputs: dict[str, str]) -> None:
     """Refuse, before anything is started, a marker by which no run could ever be found."""
-    if not any(marker in value for value in inputs.values()):
+    if not marker or not any(marker in value for value in inputs.values()):
         raise click.BadParameter(
             f"{marker!r} is in none of the inputs, so no run's name can show it",
             param_hint="--marker",
