@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gha_dispatch.testing import GitHubStandIn, StandInConfig
@@ -15,7 +17,6 @@ from metaflow_extensions.gha.setup.inject import files
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
-    from pathlib import Path
 
     import pytest
 
@@ -76,6 +77,8 @@ class SetupLab:
         person = {"GIT_AUTHOR_NAME": "octo", "GIT_AUTHOR_EMAIL": "octo@example.org"}
         person |= {name.replace("AUTHOR", "COMMITTER"): text for name, text in person.items()}
         home = {"METAFLOW_HOME": str(root / "home"), "METAFLOW_USER": "octo"}
+        # `gh` and `python` mean those that this process has, as for a user who copies a command.
+        home["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         for name, text in {**s3.environment, **stand_in.environment, **person, **home}.items():
             monkeypatch.setenv(name, text)
         monkeypatch.chdir(project)

@@ -161,11 +161,13 @@ def _github(settings: Settings, root: str) -> tuple[GitHub, SecretSync | None]:
     checkout = Checkout.look(settings)
     try:
         github = GitHub(find_gh(), require_repository(settings))
-        name = f"{github.repository.owner}/{github.repository.name}"
         workflow = github.workflow(settings.caller_workflow)
         try:
             options = require_workflow(
-                workflow.source(settings.dispatch_ref or None), settings, checkout, name
+                workflow.source(settings.dispatch_ref or None),
+                settings,
+                checkout,
+                str(github.repository),
             )
         except PermissionDeniedError:
             # Whether it is there, GitHub will say at the first dispatch.

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 SKEW = 120.0
 
+# Seconds for one request, which is sent several times before the store is given up.
+CONNECT, READ = 3.0, 5.0
+
 
 class Bucket:
     """What one probe of the datastore's bucket finds out. The probe leaves nothing there."""
@@ -32,7 +35,7 @@ class Bucket:
         self.clock = Question("clock", self._clock)
 
     def _bucket(self) -> Found[ProbeReport | QueueError]:
-        from gha_queue import QueueError, UnsafeStoreError, UnsupportedStoreError, probe
+        from gha_queue import QueueError, UnsafeStoreError, UnsupportedStoreError, probe, s3_client
 
         root = self._here.datastore.value
         _ = self._here.credentials.value
@@ -41,7 +44,9 @@ class Bucket:
         except UnmetError:
             raise NeedsError("endpoint") from None
         try:
-            report = probe(f"{root}/{QUEUES}/doctor", self._settings.s3_client())
+            report = probe(
+                f"{root}/{QUEUES}/doctor", s3_client(self._settings.endpoint, CONNECT, READ)
+            )
         except (UnsafeStoreError, UnsupportedStoreError) as unfit:
             return Found(unfit, f"{root} answers")
         except QueueError as error:

@@ -18,8 +18,9 @@ from metaflow_extensions.gha.setup.repository_values import (
     ROOT,
     SERVICE_KEY,
     SESSION_TOKEN,
-    Changes,
+    SecretChanges,
     SyncMode,
+    VariableChanges,
     secret_changes,
     variable_changes,
 )
@@ -168,13 +169,9 @@ class OnGitHub:
                 "that: ask its owner, or work in a fork.",
                 f"gh repo fork {commands.repository} --remote",
             )
-        if view.visibility == "public":
-            return Found(view, "public: VM minutes are free, everybody can read the logs")
-        if self.runners is Runners.HOSTED:
-            return Found(
-                view, f"{view.visibility}: a VM minute beyond those of your plan costs {MINUTE}"
-            )
-        return Found(view, view.visibility)
+        # As this checkout has it: the workflow on GitHub is looked for when the repository is seen.
+        runners = Runners.of(commands.host, self.checkout.options.runs_on)
+        return Found(view, terms(view.visibility, runners))
 
     def _actions(self) -> Found[None]:
         from gha_dispatch import ActionsDisabledError
@@ -201,7 +198,7 @@ class OnGitHub:
         except PermissionDeniedError as error:
             return Found(self.checkout.options, f"not known: {error}", warning=True)
         options = require_workflow(
-            source, settings, self.checkout, commands.name, view.default_branch
+            source, settings, self.checkout, commands.repository, view.default_branch
         )
         if workflow.state() != "active":
             disabled = WorkflowDisabledError(commands.repository, settings.caller_workflow)
@@ -215,11 +212,11 @@ class OnGitHub:
                 options,
                 f"{shown}, older or newer than in this checkout",
                 warning=True,
-                remedy=self.checkout.way_to(view.default_branch, settings),
+                remedy=self.checkout.way_to(view.default_branch, settings, commands.repository),
             )
         return Found(options, f"{shown}, and fits this version")
 
-    def _secrets(self) -> Found[Changes]:
+    def _secrets(self) -> Found[SecretChanges]:
         """The value is what is missing there and known here."""
         from gha_dispatch import PermissionDeniedError
 
@@ -227,7 +224,7 @@ class OnGitHub:
         try:
             held = frozenset(self.github.secrets.names())
         except PermissionDeniedError as error:
-            return Found(Changes(), f"not known: {error}", warning=True)
+            return Found(SecretChanges(), f"not known: {error}", warning=True)
         try:
             credentials = self._here.credentials.value
         except NeedsError:
@@ -238,7 +235,7 @@ class OnGitHub:
         missing = [name for name in changes.values if name not in held]
         if missing:
             return Found(
-                _only(missing, changes),
+                SecretChanges({name: changes.values[name] for name in missing}),
                 f"{', '.join(missing)}: missing there{_who_sets(mode)}",
                 warning=True,
                 remedy=tuple(
@@ -248,13 +245,15 @@ class OnGitHub:
             )
         known = [name for name in (*KEYS, SESSION_TOKEN, SERVICE_KEY) if name in held]
         role = "no key needed: the VMs take on a role of AWS" if keyless else ""
-        return Found(Changes(), "; ".join(filter(None, [role, ", ".join(known)])) or "none needed")
+        return Found(
+            SecretChanges(), "; ".join(filter(None, [role, ", ".join(known)])) or "none needed"
+        )
 
     def _held_variables(self) -> Found[Mapping[str, str]]:
         _ = self.visibility.value
         return Found(self.github.variables.values(), "")
 
-    def _variables(self) -> Found[Changes]:
+    def _variables(self) -> Found[VariableChanges]:
         """The value is what is missing there and known here."""
         mode = SyncMode.parse(self._settings.sync_secrets)
         root, held = self._here.datastore.value, self.held_variables.value
@@ -270,9 +269,23 @@ class OnGitHub:
         remedy += [note.remedy for note in changes.notes if note.remedy]
         if text:
             return Found(
-                _only(missing, changes), " ".join(text), warning=True, remedy=tuple(remedy)
+                VariableChanges({name: changes.values[name] for name in missing}),
+                " ".join(text),
+                warning=True,
+                remedy=tuple(remedy),
             )
-        return Found(Changes(), ", ".join(local.variables))
+        return Found(VariableChanges(), ", ".join(local.variables))
+
+
+def terms(visibility: str, runners: Runners) -> str:
+    """Who reads the logs of the VMs, and what their minutes cost."""
+    if runners is Runners.OWN:
+        return f"{visibility}, with runners of your own"
+    if visibility == "public":
+        return "public: VM minutes are free, everybody can read the logs"
+    if runners is Runners.HERE:
+        return visibility
+    return f"{visibility}: a VM minute beyond those of your plan costs {MINUTE}"
 
 
 def _gh() -> Found[Gh]:
@@ -281,10 +294,6 @@ def _gh() -> Found[Gh]:
     gh = find_gh(CALL)
     gh.check_version()
     return Found(gh, f"{gh.path}, {gh.version()}")
-
-
-def _only(names: list[str], changes: Changes) -> Changes:
-    return Changes({name: changes.values[name] for name in names})
 
 
 def _who_sets(mode: SyncMode) -> str:

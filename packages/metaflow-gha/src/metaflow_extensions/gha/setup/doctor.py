@@ -14,8 +14,8 @@ from metaflow_extensions.gha.setup.checks_network import Network
 from metaflow_extensions.gha.setup.doctor_report import as_json, print_table
 from metaflow_extensions.gha.setup.fingerprint import Fingerprint
 from metaflow_extensions.gha.setup.inject import Wish, inject
-from metaflow_extensions.gha.setup.repository_values import Changes, SyncMode
-from metaflow_extensions.gha.setup.secret_sync import apply_changes
+from metaflow_extensions.gha.setup.repository_values import SyncMode
+from metaflow_extensions.gha.setup.secret_sync import set_secrets, set_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from metaflow_extensions.gha.setup.checks import Check, Question
 
 # Seconds for all checks together; each call of gh and of the store has a limit of its own below this.
-LIMIT = 40.0
+LIMIT = 30.0
 
 
 class Doctor:
@@ -95,9 +95,10 @@ class Doctor:
             yield f"Enabled the workflow {file}."
 
     def _set_missing(self) -> Iterator[str]:
-        for question in (self._on_github.variables, self._on_github.secrets):
-            with suppress(NeedsError):
-                yield from apply_changes(self._on_github.github, Changes(), question.value)
+        with suppress(NeedsError):
+            yield from set_variables(self._on_github.github, self._on_github.variables.value)
+        with suppress(NeedsError):
+            yield from set_secrets(self._on_github.github, self._on_github.secrets.value)
 
 
 def run_doctor(settings: Settings, *, fix: bool, machine: bool) -> bool:

@@ -70,10 +70,17 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Changes:
-    """What is to be set on GitHub, and what the user should hear about the rest."""
+class SecretChanges:
+    """The secrets that are to be set on GitHub. A type of its own: no secret may end up as a variable."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class VariableChanges:
+    """The variables that are to be set on GitHub, and what the user should hear about the others."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
 
 
@@ -84,7 +91,7 @@ def secret_changes(
     commands: GhCommands,
     *,
     is_keyless: bool,
-) -> Changes:
+) -> SecretChanges:
     """Compare the names of the repository's secrets with what its VMs need.
 
     With `is_keyless` the VMs take on an AWS role by themselves, and need no keys.
@@ -97,7 +104,7 @@ def secret_changes(
     wanted = {SERVICE_KEY: local.service_key} if local.service_key else {}
     if not is_keyless:
         wanted |= _keys(local.credentials, held, mode, commands)
-    return Changes(
+    return SecretChanges(
         {name: text for name, text in wanted.items() if mode is SyncMode.ALWAYS or name not in held}
     )
 
@@ -152,7 +159,7 @@ def require_reachable(
 
 def variable_changes(
     local: LocalValues, held: Mapping[str, str], mode: SyncMode, commands: GhCommands
-) -> Changes:
+) -> VariableChanges:
     """Compare the repository's variables with what is set here. What no VM could reach is not set there.
 
     Raises
@@ -186,7 +193,7 @@ def variable_changes(
     if elsewhere and ENDPOINT not in local.variables:
         export = f"export {ENDPOINT}={shlex.quote(elsewhere)}"
         notes.append(Note(f"{ENDPOINT} is {elsewhere} for the VMs and not set here.", export))
-    return Changes(values, tuple(notes))
+    return VariableChanges(values, tuple(notes))
 
 
 def read_variable(held: Mapping[str, str], name: str) -> str | None:

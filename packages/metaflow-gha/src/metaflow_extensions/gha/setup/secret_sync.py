@@ -22,9 +22,10 @@ from metaflow_extensions.gha.setup.repository_values import (
     REGION,
     ROOT,
     SERVICE,
-    Changes,
     LocalValues,
+    SecretChanges,
     SyncMode,
+    VariableChanges,
     require_reachable,
     secret_changes,
     variable_changes,
@@ -47,8 +48,8 @@ class SecretSync:
     """
 
     github: GitHub
-    secrets: Changes
-    variables: Changes
+    secrets: SecretChanges
+    variables: VariableChanges
     fingerprint: Fingerprint
     compared: str
 
@@ -90,20 +91,28 @@ class SecretSync:
 
     def apply(self) -> Iterator[str]:
         """Set what is to be set; yields a line for each value that now is, and for each that differs."""
-        yield from apply_changes(self.github, self.secrets, self.variables)
+        yield from set_variables(self.github, self.variables)
+        yield from set_secrets(self.github, self.secrets)
         yield from (note.text for note in self.variables.notes)
         self.fingerprint.remember(self.compared)
 
 
-def apply_changes(github: GitHub, secrets: Changes, variables: Changes) -> Iterator[str]:
-    """Set the secrets and variables; yields a line for each that now is. Two requests for each, at most."""
-    repository = f"{github.repository.owner}/{github.repository.name}"
-    for name, value in variables.values.items():
-        github.variables.set(name, value)
-        yield f"Set the variable {name} of {repository} to {value}."
-    for name, value in secrets.values.items():
+def set_secrets(github: GitHub, changes: SecretChanges) -> Iterator[str]:
+    """Set the secrets; yields a line for each that now is, without its value. Two requests for each."""
+    for name, value in changes.values.items():
         github.secrets.set(name, value)
-        yield f"Set the secret {name} of {repository} to what is used here."
+        yield f"Set the secret {name} of {_name(github)} to what is used here."
+
+
+def set_variables(github: GitHub, changes: VariableChanges) -> Iterator[str]:
+    """Set the variables; yields a line for each that now is. At most two requests for each."""
+    for name, value in changes.values.items():
+        github.variables.set(name, value)
+        yield f"Set the variable {name} of {_name(github)} to {value}."
+
+
+def _name(github: GitHub) -> str:
+    return f"{github.repository.owner}/{github.repository.name}"
 
 
 def local_values(
@@ -133,8 +142,12 @@ def local_values(
 
 def _region() -> str | None:
     import boto3
+    from botocore.exceptions import BotoCoreError
 
-    return os.environ.get("AWS_REGION") or boto3.session.Session().region_name
+    try:
+        return os.environ.get("AWS_REGION") or boto3.session.Session().region_name
+    except BotoCoreError:  # a profile that does not exist: the credentials say so
+        return None
 
 
 def _as_text(local: LocalValues, mode: SyncMode, options: CallerOptions) -> str:

@@ -53,7 +53,7 @@ class Checkout:
         stamp = read_stamp(self.text or "")
         return stamp.options if stamp else CallerOptions()
 
-    def way_to(self, branch: str | None, settings: Settings) -> tuple[str, ...]:
+    def way_to(self, branch: str | None, settings: Settings, repository: str) -> tuple[str, ...]:
         """The commands that bring a workflow for these settings onto the default branch, None if that is unknown."""
         steps = []
         if self.text is None or not _fits(self.text, settings):
@@ -68,7 +68,7 @@ class Checkout:
         here = self.branch or "HEAD"
         steps.append(f"git push --set-upstream origin {here}")
         if branch and here != branch:
-            steps.append(f"gh pr create --fill --base {branch}")
+            steps.append(f"gh pr create --fill --base {branch} --repo {repository}")
         return tuple(steps)
 
 
@@ -91,13 +91,13 @@ def require_workflow(
     if source is None:
         raise UnmetError(
             f"{name} is not on {where}, where GitHub looks for it: run gha inject, commit, push.",
-            *checkout.way_to(branch, settings),
+            *checkout.way_to(branch, settings, repository),
         )
     try:
         check(source, settings)
     except GhaException as error:
         raise UnmetError(
-            f"On {where}: {error.message}", *checkout.way_to(branch, settings)
+            f"On {where}: {error.message}", *checkout.way_to(branch, settings, repository)
         ) from None
     stamp = read_stamp(source)
     return stamp.options if stamp else CallerOptions()
