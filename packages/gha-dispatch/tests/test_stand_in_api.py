@@ -86,6 +86,11 @@ def test_a_repository_is_shown_as_it_is(shown: GitHubStandIn, visibility: str) -
     assert "Could not resolve to a Repository with the name 'owner/nosuch'" in missing
 
 
+def test_gh_finds_a_repositorys_page(stand_in: GitHubStandIn) -> None:
+    browsed = gh("browse", "--no-browser", "--repo", "owner/project")  # asks by HEAD
+    assert browsed.stdout.strip() == "http://github.localhost/owner/project", browsed.stderr
+
+
 def test_workflows_are_listed_viewed_disabled_and_enabled(
     stand_in: GitHubStandIn, world: World
 ) -> None:

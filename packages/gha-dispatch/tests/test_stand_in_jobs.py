@@ -223,6 +223,18 @@ def test_stopping_leaves_no_process_and_no_file(
     assert list(temporary.iterdir()) == []
 
 
+def test_a_start_that_fails_leaves_no_file(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    (tmp_path / "state").write_text("in the way")
+    with pytest.raises(OSError, match="state"):
+        GitHubStandIn(world.config(state=tmp_path / "state")).start()
+    assert list(temporary.iterdir()) == []
+
+
 def test_a_job_over_its_time_limit_is_cancelled(
     github: GitHub, stand_in: GitHubStandIn, world: World
 ) -> None:

@@ -104,6 +104,7 @@ class GraphQl:
             "viewerCanAdminister": flags["admin"],
             "defaultBranchRef": {"name": view["default_branch"]},
             "parent": None,
+            "pullRequests": {"nodes": [], "totalCount": 0},
             "mergeCommitAllowed": True,
             "rebaseMergeAllowed": True,
             "squashMergeAllowed": True,
@@ -118,6 +119,8 @@ def read_query(text: str, variables: Mapping[str, Any]) -> list[Selection]:
 def _select(value: Any, asked: Selection) -> Any:  # noqa: ANN401 -- JSON
     if not asked.fields or value is None:
         return value
+    if isinstance(value, list):
+        return [_select(one, asked) for one in value]
     unknown = [one.name for one in asked.fields if one.name not in value]
     if unknown:
         raise QueryError(f"Field '{unknown[0]}' of '{asked.name}' is not known to the stand-in")
@@ -165,7 +168,7 @@ class _Reader:
         depth, self.position = 0, start
         while True:
             lexeme = self._next()
-            depth += (lexeme == "{") - (lexeme == "}")
+            depth += (lexeme in {"{", "["}) - (lexeme in {"}", "]"})
             if depth == 0:
                 return
 
@@ -190,12 +193,15 @@ class _Reader:
         return found
 
     def _arguments(self) -> dict[str, str]:
+        """The arguments that are plain values; lists and objects are read over."""
         found = {}
         while not self._take(")"):
             name, _colon, value = self._next(), self._next(), self._next()
-            found[name] = (
-                str(self.variables.get(value[1:])) if value[0] == "$" else value.strip('"')
-            )
+            if value in {"{", "["}:
+                self._skip(self.position - 1)
+            else:
+                given = value.startswith("$")
+                found[name] = str(self.variables.get(value[1:])) if given else value.strip('"')
         return found
 
     def _next(self) -> str:

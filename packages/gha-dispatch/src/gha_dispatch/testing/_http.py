@@ -106,14 +106,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 -- http.server's names
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 -- http.server's names
 
     def _answer(self) -> None:
         self.close_connection = True
         parts = urlsplit(self.path)
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         request = Request(
-            method=self.command,
+            method=self.command.replace("HEAD", "GET"),
             path=parts.path,
             query=dict(parse_qsl(parts.query)),
             token=token if scheme.lower() in {"token", "bearer"} else None,
@@ -134,7 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header("Content-Length", str(len(data)))
             self.send_header("Connection", "close")
             self.end_headers()
-            self.wfile.write(data)
+            if self.command != "HEAD":
+                self.wfile.write(data)
         except (BrokenPipeError, ConnectionResetError):
             return  # the client gave up
 
