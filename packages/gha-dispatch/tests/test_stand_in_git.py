@@ -63,12 +63,24 @@ def test_an_empty_bare_repository_fills_by_a_push_and_runs_what_was_pushed(
         enter(monkeypatch, stand_in)
         github = Repository.parse("owner/project").connect(find_gh())
         assert "Git Repository is empty" in gh("api", "repos/owner/project/commits/main").stdout
-        assert not github.workflow("fleet.yml").exists()
+        assert not github.workflow("read.yml").exists()
+        (world.caller / "data.txt").write_text("pushed")
+        world.write_caller(
+            "read.yml",
+            f"""
+            on: workflow_dispatch
+            jobs:
+              read:
+                runs-on: ubuntu-latest
+                steps:
+                  - uses: actions/checkout@v6
+                  - run: cp data.txt {world.out}/seen
+            """,
+        )
         git(world.caller, "push", "--quiet", FORMS[0], "main")
-        inputs = {"title": "t", "vms": "[0]", "script": f"touch {world.out}/ran"}
-        run = github.workflow("fleet.yml").dispatch(inputs, None, marker="t")
+        run = github.workflow("read.yml").dispatch({}, marker="read")
         assert ended(github, run.id).conclusion == "success", stand_in.log(run.id)
-    assert (world.out / "ran").exists()
+    assert (world.out / "seen").read_text() == "pushed"
 
 
 def test_other_hosts_and_settings_of_git_are_left_as_they_are(

@@ -92,7 +92,11 @@ class WorkflowsApi:
         return Response(HTTPStatus.OK, details)
 
     def _start(self, file: str, body: Mapping[str, Any]) -> RunRecord:
-        """Start a run. Raises ValueError in GitHub's words."""
+        """Start a run. Raises ValueError in GitHub's words.
+
+        The default branch must have the workflow with its trigger, whichever ref is to run:
+        https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows#workflow_dispatch
+        """
         if not self._hosted.is_enabled:
             raise ValueError("Actions has been disabled for this repository.")
         if self._hosted.workflows.state(file) != "active":
