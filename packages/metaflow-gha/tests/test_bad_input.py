@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +13,12 @@ import pytest
 
 from gha_queue.testing import FaultProxy, ForgetCondition
 
+from . import setup_lab
+from .setup_lab import KEYS
+
 if TYPE_CHECKING:
-    from .conftest import Lab
+    from .conftest import Lab, OpenSetupLab
+    from .setup_lab import SetupLab
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
 
@@ -55,6 +61,75 @@ def test_a_datastore_that_is_not_s3(lab: Lab) -> None:
 
 def test_no_root_of_the_datastore(lab: Lab) -> None:
     assert "METAFLOW_DATASTORE_SYSROOT_S3" in refused(lab, *RUN, METAFLOW_DATASTORE_SYSROOT_S3=None)
+
+
+def test_a_root_that_is_no_place_in_s3(lab: Lab) -> None:
+    assert "METAFLOW_DATASTORE_SYSROOT_S3=foo" in refused(
+        lab, *RUN, METAFLOW_DATASTORE_SYSROOT_S3="foo"
+    )
+
+
+def test_an_endpoint_without_a_scheme(lab: Lab) -> None:
+    message = refused(lab, *RUN, AWS_ENDPOINT_URL_S3="minio.example.org:9000")
+    assert "export AWS_ENDPOINT_URL_S3=https://minio.example.org:9000" in message
+
+
+def test_two_stores_at_once(lab: Lab) -> None:
+    message = refused(lab, *RUN, METAFLOW_S3_ENDPOINT_URL="https://s3.example.org")
+    assert "unset METAFLOW_S3_ENDPOINT_URL" in message
+
+
+def test_another_bucket_than_the_repository_names(lab: Lab) -> None:
+    message = refused(lab, *RUN, METAFLOW_DATASTORE_SYSROOT_S3="s3://sandbox/elsewhere")
+    assert "export METAFLOW_DATASTORE_SYSROOT_S3=s3://sandbox/metaflow" in message
+
+
+def test_a_word_for_the_sync_that_is_none(lab: Lab) -> None:
+    message = refused(lab, *RUN, METAFLOW_GHA_SYNC_SECRETS="sometimes")
+    assert "none of auto, always and never" in message
+
+
+def test_a_session_token_left_over_in_the_repository(open_setup_lab: OpenSetupLab) -> None:
+    lab = open_setup_lab(secrets=dict.fromkeys((*KEYS, "AWS_SESSION_TOKEN"), "x"))
+    ended = run_refused(lab)
+    assert "gh secret delete AWS_SESSION_TOKEN" in ended
+    assert not any(request.startswith("POST") for request in lab.stand_in.requests())
+
+
+def test_temporary_credentials_and_no_keys_in_the_repository(
+    open_setup_lab: OpenSetupLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = open_setup_lab(secrets={})
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "for an hour")
+    assert "--oidc-role" in run_refused(lab)
+    assert lab.stand_in.secrets == {}
+
+
+def test_a_workflow_that_is_not_pushed(open_setup_lab: OpenSetupLab) -> None:
+    lab = open_setup_lab(workflow=False)
+    lab.write_workflow()
+    assert "git push --set-upstream origin main" in run_refused(lab)
+
+
+def run_refused(lab: SetupLab) -> str:
+    """The message of a run in the lab's project, which must not begin."""
+    shutil.copy(Path(__file__).resolve().parents[3] / "examples" / "hello.py", lab.project)
+    ended = subprocess.run(
+        [sys.executable, "hello.py", "run", "--with=gha"],
+        cwd=lab.project,
+        env={
+            **os.environ,
+            "METAFLOW_DEFAULT_DATASTORE": "s3",
+            "METAFLOW_DATASTORE_SYSROOT_S3": setup_lab.ROOT,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    output = ended.stdout + ended.stderr
+    assert "Traceback" not in output
+    return " ".join(output.split())
 
 
 def test_no_gh(lab: Lab, tmp_path: Path) -> None:
@@ -128,7 +203,9 @@ def test_a_sandbox_in_a_folder_that_holds_something_else(lab: Lab, tmp_path: Pat
     assert (tmp_path / "repository" / "precious").exists()
 
 
-@pytest.mark.parametrize("command", [("show",), ("check",), ("gha", "inject")], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [("show",), ("check",), ("gha", "inject"), ("gha", "doctor", "--json")], ids=" ".join
+)
 def test_commands_that_need_no_bucket_work_without_one(lab: Lab, command: tuple[str, ...]) -> None:
     nothing = {
         name: None for name in os.environ | lab.environment() if name.startswith(("AWS_", "GH_"))
@@ -137,4 +214,6 @@ def test_commands_that_need_no_bucket_work_without_one(lab: Lab, command: tuple[
         METAFLOW_DEFAULT_DATASTORE=None, METAFLOW_DATASTORE_SYSROOT_S3=None, GHA_DISPATCH_GH=None
     )
     ended = lab.run("flows/decorated.py", *command, **nothing)
-    assert ended.code == 0, ended.output
+    # The doctor itself works, and says what a run would need.
+    assert ended.code == ("doctor" in command), ended.output
+    assert "Traceback" not in ended.output

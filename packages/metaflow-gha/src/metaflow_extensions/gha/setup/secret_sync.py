@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from metaflow import metaflow_config
@@ -51,7 +51,7 @@ class SecretSync:
     secrets: SecretChanges
     variables: VariableChanges
     fingerprint: Fingerprint
-    compared: str
+    compared: str = field(repr=False)
 
     @classmethod
     def compare(

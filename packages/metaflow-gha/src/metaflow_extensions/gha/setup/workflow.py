@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +16,6 @@ from metaflow_extensions.gha.setup.checks import UnmetError
 
 if TYPE_CHECKING:
     from metaflow_extensions.gha.launcher.settings import Settings
-
-INJECT = "python flow.py gha inject"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Checkout:
         """The commands that bring a workflow for these settings onto the default branch, None if that is unknown."""
         steps = []
         if self.text is None or not _fits(self.text, settings):
-            steps.append(INJECT)
+            steps.append(inject_command())
         if steps or not self.is_committed:
             # What `inject` writes lies below this folder, whatever its options.
             folder = str(Path(self.path).parent.parent)
@@ -101,6 +101,13 @@ def require_workflow(
         ) from None
     stamp = read_stamp(source)
     return stamp.options if stamp else CallerOptions()
+
+
+def inject_command() -> str:
+    """The command that writes the workflow, with the flow that this process runs, if it runs one."""
+    program = Path(sys.argv[0])
+    is_flow = program.suffix == ".py" and program.parent.name != "cmd"  # not Metaflow's own
+    return f"python {shlex.quote(sys.argv[0] if is_flow else 'flow.py')} gha inject"
 
 
 def _fits(text: str, settings: Settings) -> bool:
