@@ -202,8 +202,8 @@ CASES = [
         RepositoryNotFoundError,
         f"The repository {REPOSITORY} does not exist or this login cannot see it. Check its name, "
         "and with `gh auth status --hostname github.localhost` which account is logged in. A "
-        "private repository needs the scope repo, which the login lacks: `gh auth refresh "
-        "--hostname github.localhost --scopes repo`.",
+        "private repository needs the scope repo, which this login lacks. Run `gh auth refresh "
+        "--hostname github.localhost --scopes repo` and try again.",
         {"visibility": "private", "scopes": "gist, workflow"},
     ),
     Case(
@@ -434,6 +434,21 @@ def test_a_refused_token_of_the_environment_is_named(
         "the token, or unset GH_TOKEN, run `gh auth login --hostname github.localhost` and try "
         "again."
     )
+
+
+def test_a_scope_that_a_token_of_the_environment_lacks_is_not_refreshed_by_gh(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with GitHubStandIn(world.config(scopes="gist")) as stand_in:
+        enter(monkeypatch, stand_in)
+        monkeypatch.setenv("GH_TOKEN", stand_in.token)
+        github = hasty(find_gh())
+        assert sentence_of(lambda: dispatch()(github), PermissionDeniedError) == (
+            "GitHub does not let this login dispatch fleet.yml: Must have admin rights to "
+            "Repository. The login lacks the scope repo. Set GH_TOKEN to a token that has the "
+            "scope repo, or unset it, run `gh auth refresh --hostname github.localhost --scopes "
+            "repo` and try again."
+        )
 
 
 def test_a_rate_limit_tells_when_it_is_reset(github: GitHub, stand_in: GitHubStandIn) -> None:

@@ -115,24 +115,16 @@ class NoRepositoryError(DispatchError):
 class RepositoryNotFoundError(DispatchError):
     """The repository does not exist under this name, or the login cannot see it."""
 
-    def __init__(self, repository: str, *, moved: bool = False, lacking: str = "") -> None:
+    def __init__(self, repository: str, *, moved: bool = False, remedy: str = "") -> None:
         host = repository.partition("/")[0]
-        if moved:
-            text = (
-                f"The repository {repository} was renamed or moved. "
-                f"`gh repo view {repository}` shows its new name: use that."
-            )
-        else:
-            text = (
-                f"The repository {repository} does not exist or this login cannot see it. Check "
-                f"its name, and with `gh auth status --hostname {host}` which account is logged in."
-            )
-        if lacking and not moved:
-            text += (
-                f" A private repository needs the scope {lacking}, which the login lacks: "
-                f"`gh auth refresh --hostname {host} --scopes {lacking}`."
-            )
-        super().__init__(text)
+        super().__init__(
+            f"The repository {repository} was renamed or moved. "
+            f"`gh repo view {repository}` shows its new name: use that."
+            if moved
+            else f"The repository {repository} does not exist or this login cannot see it. Check "
+            f"its name, and with `gh auth status --hostname {host}` which account is logged in."
+            + remedy
+        )
         self.repository = repository
         self.is_moved = moved
 

@@ -47,8 +47,12 @@ def refusal(answer: Answer, *, host: str, action: str) -> DispatchError:
 def of_repository(answer: Answer, repository: str, action: str) -> DispatchError:
     """The error for a refused request to a repository."""
     if answer.status == HTTPStatus.NOT_FOUND:
-        lacking = "repo" if "repo" in missing_scopes(answer.headers) else ""
-        return RepositoryNotFoundError(repository, lacking=lacking)
+        host = repository.partition("/")[0]
+        remedy = ""
+        if "repo" in missing_scopes(answer.headers):
+            lacking = "A private repository needs the scope repo, which this login lacks."
+            remedy = f" {lacking} {grant(host, 'repo')}"
+        return RepositoryNotFoundError(repository, remedy=remedy)
     if answer.status in _MOVED:
         return RepositoryNotFoundError(repository, moved=True)
     return refusal(answer, host=repository.partition("/")[0], action=action)
@@ -87,10 +91,7 @@ def _forbidden(answer: Answer, host: str, action: str) -> DispatchError:
         return SingleSignOnError(host, url[1] if url else None)
     missing = missing_scopes(headers)
     if missing:
-        remedy = (
-            f"The login lacks the scope {missing[0]}. Run `gh auth refresh --hostname {host} "
-            f"--scopes {missing[0]}` and try again."
-        )
+        remedy = f"The login lacks the scope {missing[0]}. {grant(host, missing[0])}"
         return PermissionDeniedError(action, message, remedy, missing)
     if scopes(headers) is None and "Resource not accessible" in message:
         missing = tuple(
@@ -108,6 +109,15 @@ def _forbidden(answer: Answer, host: str, action: str) -> DispatchError:
     if "archived" in message:
         return PermissionDeniedError(action, message, "`gh repo unarchive` brings it back.")
     return PermissionDeniedError(action, message, needs_write(host))
+
+
+def grant(host: str, scope: str) -> str:
+    """The remedy for a missing scope. gh refreshes only the logins that it keeps itself."""
+    refresh = f"run `gh auth refresh --hostname {host} --scopes {scope}` and try again."
+    variable = token_variable(host)
+    if variable is None:
+        return refresh[0].upper() + refresh[1:]
+    return f"Set {variable} to a token that has the scope {scope}, or unset it, {refresh}"
 
 
 def needs_write(host: str) -> str:
