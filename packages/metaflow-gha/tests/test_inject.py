@@ -122,6 +122,8 @@ def test_every_input_and_secret_is_one_that_the_worker_declares(
 def test_every_form_is_clean(
     linter: tuple[str, ...], options: CallerOptions, commit: str, tmp_path: Path
 ) -> None:
+    if not (BIN / linter[0]).exists():
+        pytest.skip(f"{linter[0]} comes with the workspace's lint group")
     for path, content in files(options, SETTINGS, commit).items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(content)
