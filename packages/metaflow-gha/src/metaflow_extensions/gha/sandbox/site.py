@@ -154,16 +154,8 @@ def open_site(project: Path, folders: Folders, *, keep_bucket: bool) -> Iterator
             )
         except (RuntimeError, FileNotFoundError) as error:
             raise GhaException(str(error)) from None
-        users = {
-            name: value
-            for name, value in s3.environ().items()
-            if not name.startswith(LEADS_OUT) or name.startswith(HARMLESS)
-        }
-        base = {**users, **github.environment}
-        for name in github.cleared:
-            base.pop(name, None)
         datastore = variables["METAFLOW_DATASTORE_SYSROOT_S3"]
-        environment = _environment(base, folders, settings, datastore)
+        environment = _environment(s3, github, folders, settings, datastore)
         yield Site(repository, copy.directory, environment, s3, github, workflow_written)
 
 
@@ -214,11 +206,18 @@ def _write(root: Path, texts: Mapping[str, str]) -> None:
 
 
 def _environment(
-    base: Mapping[str, str], folders: Folders, settings: Settings, datastore: str
+    s3: S3Server, github: GitHubStandIn, folders: Folders, settings: Settings, datastore: str
 ) -> dict[str, str]:
     """The command's environment: nothing of the user's accounts, everything of the sandbox."""
+    users = {
+        name: value
+        for name, value in s3.environ().items()
+        if (not name.startswith(LEADS_OUT) or name.startswith(HARMLESS))
+        and name not in github.cleared
+    }
     return {
-        **base,
+        **users,
+        **github.environment,
         # As the copy's workflow was written, wherever the user configured it.
         "METAFLOW_GHA_WORKER_REPO": settings.worker_repo,
         "METAFLOW_GHA_WORKER_WORKFLOW": settings.worker_workflow,
@@ -236,7 +235,7 @@ def _environment(
         # Its default of 64 processes per transfer is made for a far-away S3.
         "METAFLOW_S3_WORKER_COUNT": "4",
         # `python` means the one that has this package, activated or not.
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), users.get("PATH", os.defpath)]),
     }
 
 
