@@ -143,6 +143,16 @@ class TestRepository:
         remote = "git remote add origin http://github.localhost/stand-in/fresh.git"
         assert found.remedy[:2] == ("git init", remote)
 
+    def test_no_repository_and_no_login_guesses_no_owner(
+        self, open_setup_lab: OpenSetupLab, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lab = open_setup_lab()
+        lab.git("remote", "remove", "origin")
+        monkeypatch.setenv("GH_TOKEN", "invented")
+        found = failed(lab.examine(), "repository")
+        assert found.remedy == ()
+        assert "Log in first" in found.found
+
     def test_no_remote(self, open_setup_lab: OpenSetupLab) -> None:
         lab = open_setup_lab()
         lab.git("remote", "remove", "origin")
@@ -223,6 +233,16 @@ class TestWorkflow:
             f"gh pr create --fill --base main {FLAG}",
         )
 
+    def test_a_repository_that_is_new_on_both_sides(self, open_setup_lab: OpenSetupLab) -> None:
+        lab = open_setup_lab(workflow=False)
+        lab.git("branch", "--move", "master")
+        lab.git("update-ref", "-d", "refs/remotes/origin/main")
+        lab.write_workflow()
+        found = failed(lab.examine(), "workflow")
+        assert "git branch --move main" in found.remedy
+        lab.follow(found.remedy)
+        assert not_ok(lab.examine()) == {}
+
     def test_older_than_this_package(self, open_setup_lab: OpenSetupLab) -> None:
         lab = open_setup_lab(workflow=False)
         (lab.project / WORKFLOW).parent.mkdir(parents=True)
@@ -300,6 +320,15 @@ class TestSecretsAndVariables:
         assert found.status is Status.WARNING
         assert found.remedy == (f"gh variable set AWS_REGION {FLAG} --body us-east-1",)
 
+    def test_a_token_that_may_not_read_them_leaves_it_open(
+        self, open_setup_lab: OpenSetupLab
+    ) -> None:
+        rights = {"actions": "write", "contents": "read", "metadata": "read"}
+        checks = open_setup_lab(scopes=None, permissions=rights).examine()
+        for name in ("secrets", "variables"):
+            assert checks[name].status is Status.WARNING
+            assert checks[name].found.startswith("not known")
+
     def test_an_unknown_mode(self, open_setup_lab: OpenSetupLab) -> None:
         assert (
             "none of auto, always and never"
@@ -341,14 +370,17 @@ class TestStore:
     def test_an_endpoint_without_a_scheme(self, open_setup_lab: OpenSetupLab) -> None:
         checks = open_setup_lab().examine(endpoint="minio.example.org:9000")
         assert failed(checks, "endpoint").remedy[0].endswith("=https://minio.example.org:9000")
-        assert checks["bucket"].found == "not checked: needs endpoint"
+        for name in ("bucket", "variables"):
+            assert checks[name].found == "not checked: needs endpoint"
 
     def test_an_endpoint_of_this_machine(
         self, open_setup_lab: OpenSetupLab, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         lab = open_setup_lab()
         tools(lab, monkeypatch, "git")
-        lab.git("remote", "remove", "origin")  # then the VMs must be taken for GitHub's own
+        # Without these the VMs must be taken for GitHub's own.
+        lab.git("remote", "remove", "origin")
+        monkeypatch.delenv("GH_HOST")
         assert lab.s3.endpoint in failed(lab.examine(), "endpoint").found
 
     def test_a_bucket_that_does_not_exist(self, open_setup_lab: OpenSetupLab) -> None:

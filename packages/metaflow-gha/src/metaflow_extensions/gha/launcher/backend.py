@@ -101,7 +101,7 @@ class Backend:
         require_s3(flow_datastore.TYPE)
         root = require_root(settings)
         require_endpoint(settings)
-        github, sync = _github(settings, root)
+        github, sync = _github(settings, root, say)
         name = f"{flow.name}/{run_id}.{secrets.token_hex(4)}"
         queue_url = f"{root}/{QUEUES}/{name}"
         queue = _queue(queue_url, settings)
@@ -151,7 +151,9 @@ class Backend:
         self._supervisor.close(cancel=not well)
 
 
-def _github(settings: Settings, root: str) -> tuple[GitHub, SecretSync | None]:
+def _github(
+    settings: Settings, root: str, say: Callable[..., None]
+) -> tuple[GitHub, SecretSync | None]:
     """The repository, seen through the user's own `gh`, with the workflow that fits this run, and what it lacks.
 
     Costs one request, and two more when something here changed since the last run.
@@ -174,7 +176,12 @@ def _github(settings: Settings, root: str) -> tuple[GitHub, SecretSync | None]:
             options = checkout.options
         if click.get_current_context().obj.metadata.TYPE == "service":
             require_service(settings, Runners.of(github.repository.host, options.runs_on))
-        return github, SecretSync.compare(github, settings, root, options)
+        try:
+            sync = SecretSync.compare(github, settings, root, options)
+        except PermissionDeniedError as error:
+            say(f"{error} Whether the VMs have all they need is not known.", system_msg=True)
+            sync = None
+        return github, sync
     except DispatchError as error:
         raise GhaException(str(error)) from None
 

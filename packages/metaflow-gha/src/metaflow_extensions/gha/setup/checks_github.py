@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from metaflow_extensions.gha.setup.addresses import Runners
-from metaflow_extensions.gha.setup.checks import Found, NeedsError, Question, UnmetError
+from metaflow_extensions.gha.setup.checks import Found, NeedsError, Question, Status, UnmetError
 from metaflow_extensions.gha.setup.credentials import CredentialKind, Credentials
 from metaflow_extensions.gha.setup.gh_commands import GhCommands
 from metaflow_extensions.gha.setup.github_errors import unmet
@@ -24,6 +24,7 @@ from metaflow_extensions.gha.setup.repository_values import (
     secret_changes,
     variable_changes,
 )
+from metaflow_extensions.gha.setup.required_settings import require_endpoint
 from metaflow_extensions.gha.setup.secret_sync import local_values
 from metaflow_extensions.gha.setup.workflow import Checkout, require_workflow
 
@@ -96,11 +97,13 @@ class OnGitHub:
 
     @property
     def runners(self) -> Runners:
-        """Where the VMs stand; while nothing is known, with GitHub."""
+        """Where the VMs stand."""
+        from gha_dispatch import Repository
+
         try:
             host = self.repository.value.host
         except NeedsError:
-            host = "github.com"
+            host = Repository.parse(f"{OWNER}/NAME").host  # where gh would look
         return Runners.of(host, self.options.runs_on)
 
     def _repository(self) -> Found[Repository]:
@@ -108,20 +111,22 @@ class OnGitHub:
             found = require_repository(self._settings)
         except UnmetError as error:
             owner = self._owner()
-            raise UnmetError(
-                error.found, *(line.replace(OWNER, owner) for line in error.remedy)
-            ) from None
+            # Without a login nobody knows whose it will be, and a guess would be copied, too.
+            known = [line.replace(OWNER, owner or OWNER) for line in error.remedy]
+            remedy = [line for line in known if OWNER not in line]
+            after = "" if remedy == known else " Log in first, then look again."
+            raise UnmetError(error.found + after, *remedy) from None
         source = "METAFLOW_GHA_USER_REPO" if self._settings.user_repo else "the git remotes"
         return Found(found, f"{found}, from {source}")
 
     def _owner(self) -> str:
-        """Whose the repository will be that is still to be named."""
+        """Whose the repository will be that is still to be named; empty without a login."""
         from gha_dispatch import DispatchError, GitHub, Repository
 
         with suppress(NeedsError, DispatchError):
             github = GitHub(self.gh.value, Repository.parse(f"{OWNER}/NAME"), patience=0)
-            return github.check_login() or OWNER
-        return OWNER
+            return github.check_login()
+        return ""
 
     def _login(self) -> Found[Permissions | None]:
         from gha_dispatch import GitHub, Repository, RepositoryNotFoundError
@@ -250,13 +255,26 @@ class OnGitHub:
         )
 
     def _held_variables(self) -> Found[Mapping[str, str]]:
+        """All variables there, none for a login that may not read them."""
+        from gha_dispatch import PermissionDeniedError
+
         _ = self.visibility.value
-        return Found(self.github.variables.values(), "")
+        try:
+            return Found(self.github.variables.values(), "")
+        except PermissionDeniedError as error:
+            return Found({}, f"not known: {error}", warning=True)
 
     def _variables(self) -> Found[VariableChanges]:
         """The value is what is missing there and known here."""
         mode = SyncMode.parse(self._settings.sync_secrets)
-        root, held = self._here.datastore.value, self.held_variables.value
+        held, seen = self.held_variables.value, self.held_variables.check(0)
+        if seen.status is Status.WARNING:
+            return Found(VariableChanges(), seen.found, warning=True)
+        root = self._here.datastore.value
+        try:
+            require_endpoint(self._settings)
+        except UnmetError:
+            raise NeedsError("endpoint") from None
         local = local_values(self._settings, root, Credentials(CredentialKind.NONE), self.runners)
         changes = variable_changes(local, held, mode, self.commands)
         missing = [name for name in changes.values if name not in held]

@@ -41,7 +41,7 @@ def _way_to_a_remote() -> tuple[str, ...]:
 
     root = checkout_root(Path.cwd())
     if root is not None and (git_answer(root, "remote") or "").strip():
-        return ("gh repo set-default", "# or: export METAFLOW_GHA_USER_REPO=OWNER/NAME")
+        return ("gh repo set-default",)
     guess = Repository.parse(f"{OWNER}/{(root or Path.cwd()).name.replace(' ', '-')}")
     scheme = "http" if guess.host == "github.localhost" else "https"
     remote = f"git remote add origin {scheme}://{guess}.git"

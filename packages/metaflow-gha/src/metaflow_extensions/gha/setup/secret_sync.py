@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from metaflow import metaflow_config
 
 from metaflow_extensions.gha.setup.addresses import Runners, host_of, obstacle
+from metaflow_extensions.gha.setup.checks import UnmetError
 from metaflow_extensions.gha.setup.credentials import local_credentials
 from metaflow_extensions.gha.setup.fingerprint import Fingerprint
 from metaflow_extensions.gha.setup.gh_commands import GhCommands
@@ -129,9 +131,11 @@ def local_values(
     unreachable = {}
     for name in (ENDPOINT, SERVICE):
         url = variables[name]
-        trouble = obstacle(host_of(url, name), runners) if url else None
-        if trouble:
-            unreachable[name] = trouble
+        # What is no address at all is refused elsewhere, in its own words.
+        with suppress(UnmetError):
+            trouble = obstacle(host_of(url, name), runners) if url else None
+            if trouble:
+                unreachable[name] = trouble
     return LocalValues(
         credentials,
         metaflow_config.SERVICE_AUTH_KEY,

@@ -23,13 +23,14 @@ class Checkout:
     """The workflow in the checkout around the current directory.
 
     `text` is None without the file, `is_committed` says whether the last commit holds this text, `branch` is empty
-    where no branch is checked out.
+    where no branch is checked out, `fetched` are the branches of remotes that this checkout has ever seen.
     """
 
     path: str
     text: str | None = None
     is_committed: bool = False
     branch: str = ""
+    fetched: frozenset[str] = frozenset()
 
     @classmethod
     def look(cls, settings: Settings) -> Checkout:
@@ -45,6 +46,12 @@ class Checkout:
             text,
             is_committed=text is not None and git_answer(root, "show", f"HEAD:{path}") == text,
             branch=(git_answer(root, "symbolic-ref", "--quiet", "--short", "HEAD") or "").strip(),
+            fetched=frozenset(
+                (
+                    git_answer(root, "for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes")
+                    or ""
+                ).split()
+            ),
         )
 
     @property
@@ -66,6 +73,10 @@ class Checkout:
                 "git commit --message 'Run Metaflow steps on GitHub Actions'",
             ]
         here = self.branch or "HEAD"
+        if branch and here != branch and branch not in self.fetched:
+            # A repository that is new on both sides, and git's name for its first branch.
+            steps.append(f"git branch --move {branch}")
+            here = branch
         steps.append(f"git push --set-upstream origin {here}")
         if branch and here != branch:
             steps.append(f"gh pr create --fill --base {branch} --repo {repository}")
