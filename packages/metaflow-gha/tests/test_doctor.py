@@ -184,7 +184,7 @@ class TestRepository:
         [
             ("public", Runners.HOSTED, "everybody can read the logs"),
             ("private", Runners.HOSTED, "$0.006"),
-            ("private", Runners.OWN, "private, with runners of your own"),
+            ("private", Runners.OWN, "the runners are your own"),
         ],
     )
     def test_who_reads_and_who_pays(self, visibility: str, runners: Runners, words: str) -> None:

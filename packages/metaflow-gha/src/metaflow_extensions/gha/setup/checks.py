@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 
+# Seconds for all checks together; each call of gh and of the store has a limit of its own below this.
+LIMIT = 30.0
+
+
 class Status(enum.Enum):
     """How a prerequisite stands."""
 
@@ -81,10 +85,10 @@ class Question(Generic[T_co]):
 
     @property
     def value(self) -> T_co:
-        """The value, when it is known; raises NeedsError when it never will be."""
+        """The value, as soon as it is known; raises NeedsError when it will not be in time."""
         self.start()
         try:
-            return self._answer.result().value
+            return self._answer.result(LIMIT).value
         except NeedsError:
             raise  # the user shall hear of the first one in the row
         except Exception:  # noqa: BLE001  # whatever it is, this check shows it
@@ -117,10 +121,10 @@ class Question(Generic[T_co]):
             self._answer.set_exception(error)
 
 
-def ask_all(questions: Iterable[Question[object]], limit: float) -> list[Check]:
-    """Ask all at once; the checks in the order of the questions, after at most `limit` seconds."""
+def ask_all(questions: Iterable[Question[object]]) -> list[Check]:
+    """Ask all at once; the checks in the order of the questions, after at most LIMIT seconds."""
     asked = list(questions)
     for question in asked:
         question.start()
-    deadline = time.monotonic() + limit
+    deadline = time.monotonic() + LIMIT
     return [question.check(max(0.0, deadline - time.monotonic())) for question in asked]

@@ -297,13 +297,12 @@ class OnGitHub:
 
 def terms(visibility: str, runners: Runners) -> str:
     """Who reads the logs of the VMs, and what their minutes cost."""
+    readers = "everybody can read the logs" if visibility == "public" else "only members read logs"
     if runners is Runners.OWN:
-        return f"{visibility}, with runners of your own"
-    if visibility == "public":
-        return "public: VM minutes are free, everybody can read the logs"
-    if runners is Runners.HERE:
-        return visibility
-    return f"{visibility}: a VM minute beyond those of your plan costs {MINUTE}"
+        return f"{visibility}: the runners are your own, {readers}"
+    if visibility == "public" or runners is Runners.HERE:
+        return f"{visibility}: VM minutes are free, {readers}"
+    return f"{visibility}: a VM minute beyond those of your plan costs {MINUTE}, {readers}"
 
 
 def _gh() -> Found[Gh]:

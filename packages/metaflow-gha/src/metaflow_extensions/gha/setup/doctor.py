@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from metaflow_extensions.gha.launcher.settings import Settings
     from metaflow_extensions.gha.setup.checks import Check, Question
 
-# Seconds for all checks together; each call of gh and of the store has a limit of its own below this.
-LIMIT = 30.0
-
 
 class Doctor:
     """One look at everything. Reads only, but for `fix`."""
@@ -60,7 +57,7 @@ class Doctor:
             bucket.conditional_writes,
             bucket.clock,
         ]
-        return ask_all(questions, LIMIT)
+        return ask_all(questions)
 
     def fix(self) -> Iterator[str]:
         """Do what takes nothing away and costs nothing; yields a line for each thing done or refused.
