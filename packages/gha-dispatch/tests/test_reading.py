@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from gha_dispatch.testing._document import (
+from gha_dispatch.testing._workflows.document import (
     InputsError,
     InvalidWorkflowError,
     dispatch_inputs,
     read_workflow,
     trigger,
 )
-from gha_dispatch.testing._expressions import ExpressionError, evaluate
-from gha_dispatch.testing._matrix import MatrixError, combinations
-from gha_dispatch.testing._permissions import excess, granted
+from gha_dispatch.testing._workflows.expressions import ExpressionError, evaluate
+from gha_dispatch.testing._workflows.matrix import MatrixError, combinations
+from gha_dispatch.testing._workflows.permissions import excess, granted
 
 CONTEXTS = {"inputs": {"list": "[1, 2]", "title": "Dig it", "yes": True}, "matrix": {"vm": 7}}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gha_dispatch.testing._access import ROLES
+from gha_dispatch.testing._api.access import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

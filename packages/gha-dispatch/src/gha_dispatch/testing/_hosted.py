@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gha_dispatch.testing._git_repository import GitRepository
+    from gha_dispatch.testing._git.repository import GitRepository
 
 FOLDER = ".github/workflows"
 T = TypeVar("T")

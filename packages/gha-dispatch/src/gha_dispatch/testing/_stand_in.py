@@ -11,38 +11,38 @@ from typing import TYPE_CHECKING, Any
 
 from gha_dispatch._gh import EXPLICIT, unofficial_gh
 from gha_dispatch._run import WorkflowRunStatus, read_status
-from gha_dispatch.testing._access import Token
-from gha_dispatch.testing._api import Api
-from gha_dispatch.testing._api_repository import RepositoryApi
-from gha_dispatch.testing._api_runs import RunsApi
-from gha_dispatch.testing._api_secrets import SecretsApi
-from gha_dispatch.testing._api_variables import VariablesApi
-from gha_dispatch.testing._api_workflows import WorkflowsApi
-from gha_dispatch.testing._dispatcher import Dispatcher
-from gha_dispatch.testing._faults import Fault, Faults
-from gha_dispatch.testing._git_repository import GitRepository
-from gha_dispatch.testing._graphql import GraphQl
+from gha_dispatch.testing._api.access import Token
+from gha_dispatch.testing._api.door import Api
+from gha_dispatch.testing._api.faults import Fault, Faults
+from gha_dispatch.testing._api.graphql import GraphQl
+from gha_dispatch.testing._api.http import ConnectionLostError, UnixHttpServer
+from gha_dispatch.testing._api.rate_limit import RateLimit
+from gha_dispatch.testing._api.repository import RepositoryApi
+from gha_dispatch.testing._api.route import HOST
+from gha_dispatch.testing._api.run_views import run_view
+from gha_dispatch.testing._api.runs import RunsApi
+from gha_dispatch.testing._api.secrets import SecretsApi
+from gha_dispatch.testing._api.variables import VariablesApi
+from gha_dispatch.testing._api.workflows import WorkflowsApi
+from gha_dispatch.testing._git.mapped import Mapped
+from gha_dispatch.testing._git.remotes import Remotes
+from gha_dispatch.testing._git.repository import GitRepository
 from gha_dispatch.testing._hosted import Entries, Hosted
-from gha_dispatch.testing._http import ConnectionLostError, UnixHttpServer
-from gha_dispatch.testing._id_tokens import IdTokens
-from gha_dispatch.testing._job import act_binary
-from gha_dispatch.testing._mapped import Mapped
 from gha_dispatch.testing._private_file import write_json
-from gha_dispatch.testing._rate_limit import RateLimit
-from gha_dispatch.testing._remotes import Remotes
-from gha_dispatch.testing._route import HOST
-from gha_dispatch.testing._run_views import run_view
-from gha_dispatch.testing._runs import Runs
+from gha_dispatch.testing._runners.dispatcher import Dispatcher
+from gha_dispatch.testing._runners.id_tokens import IdTokens
+from gha_dispatch.testing._runners.job import act_binary
+from gha_dispatch.testing._runners.runs import Runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
+    from gha_dispatch.testing._api.http import Request, Response
+    from gha_dispatch.testing._api.route import Route
     from gha_dispatch.testing._config import StandInConfig
-    from gha_dispatch.testing._document import Document
-    from gha_dispatch.testing._http import Request, Response
-    from gha_dispatch.testing._route import Route
-    from gha_dispatch.testing._runs import RunRecord
+    from gha_dispatch.testing._runners.runs import RunRecord
+    from gha_dispatch.testing._workflows.document import Document
 
 LOGIN = "stand-in"
 LONGEST = 85  # bytes of a directory below which a socket's name is legal; macOS allows 104

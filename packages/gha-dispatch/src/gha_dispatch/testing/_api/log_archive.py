@@ -6,13 +6,13 @@ import io
 import zipfile
 from typing import TYPE_CHECKING
 
-from gha_dispatch.testing._timestamp import timestamp
+from gha_dispatch.testing._api.timestamp import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gha_dispatch.testing._runs import JobRecord
-    from gha_dispatch.testing._steps import Line
+    from gha_dispatch.testing._runners.runs import JobRecord
+    from gha_dispatch.testing._runners.steps import Line
 
 
 def archive(jobs: Iterable[JobRecord]) -> bytes:

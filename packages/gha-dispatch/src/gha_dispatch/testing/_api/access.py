@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gha_dispatch.testing._http import Response
+from gha_dispatch.testing._api.http import Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gha_dispatch.testing._http import Request
+    from gha_dispatch.testing._api.http import Request
 
 ROLES = ("read", "write", "admin")
 DOCUMENTATION = "https://docs.github.com/rest"

@@ -8,16 +8,16 @@ import textwrap
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from gha_dispatch.testing._access import Need, Token, refused
-from gha_dispatch.testing._http import Request, Response
-from gha_dispatch.testing._route import API, SERVER, Route, body_of
+from gha_dispatch.testing._api.access import Need, Token, refused
+from gha_dispatch.testing._api.http import Request, Response
+from gha_dispatch.testing._api.route import API, SERVER, Route, body_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gha_dispatch.testing._git_repository import GitRepository, TreeEntry
+    from gha_dispatch.testing._api.rate_limit import RateLimit
+    from gha_dispatch.testing._git.repository import GitRepository, TreeEntry
     from gha_dispatch.testing._hosted import Hosted
-    from gha_dispatch.testing._rate_limit import RateLimit
 
 KINDS = {"blob": "file", "tree": "dir", "commit": "submodule"}
 READ_CONTENTS = Need("contents")

@@ -7,13 +7,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
-from gha_dispatch.testing._http import Response
+from gha_dispatch.testing._api.http import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gha_dispatch.testing._access import Need
-    from gha_dispatch.testing._http import Request
+    from gha_dispatch.testing._api.access import Need
+    from gha_dispatch.testing._api.http import Request
 
 T = TypeVar("T")
 HOST = "github.localhost"

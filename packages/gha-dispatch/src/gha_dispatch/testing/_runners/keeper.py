@@ -1,6 +1,6 @@
 """Runs one command and leaves nothing of it behind.
 
-A process of its own, standard library only: `python -I _keeper.py COMMAND...`. It takes orders on
+A process of its own, standard library only: `python -I keeper.py COMMAND...`. It takes orders on
 stdin: `c` cancels as GitHub does, end of file kills. So a starter that dies in any way takes the
 command with it. https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-cancellation
 """

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, SealedBox
 
-from gha_dispatch.testing._access import Need, refused
-from gha_dispatch.testing._http import Request, Response
-from gha_dispatch.testing._route import Paging, Route, body_of
-from gha_dispatch.testing._timestamp import timestamp
+from gha_dispatch.testing._api.access import Need, refused
+from gha_dispatch.testing._api.http import Request, Response
+from gha_dispatch.testing._api.route import Paging, Route, body_of
+from gha_dispatch.testing._api.timestamp import timestamp
 
 if TYPE_CHECKING:
     from gha_dispatch.testing._hosted import Entry, Hosted

@@ -17,8 +17,8 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from gha_dispatch.testing._access import refused
-from gha_dispatch.testing._http import LocalHttpServer, Request, Response
+from gha_dispatch.testing._api.access import refused
+from gha_dispatch.testing._api.http import LocalHttpServer, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

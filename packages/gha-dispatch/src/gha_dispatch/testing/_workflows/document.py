@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 
-from gha_dispatch.testing._expressions import as_text
+from gha_dispatch.testing._workflows.expressions import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

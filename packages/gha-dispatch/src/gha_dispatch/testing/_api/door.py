@@ -8,16 +8,16 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from gha_dispatch.testing._access import refused
+from gha_dispatch.testing._api.access import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gha_dispatch.testing._access import Token
+    from gha_dispatch.testing._api.access import Token
+    from gha_dispatch.testing._api.http import Request, Response
+    from gha_dispatch.testing._api.rate_limit import RateLimit
+    from gha_dispatch.testing._api.route import Route
     from gha_dispatch.testing._hosted import Hosted
-    from gha_dispatch.testing._http import Request, Response
-    from gha_dispatch.testing._rate_limit import RateLimit
-    from gha_dispatch.testing._route import Route
 
 # https://docs.github.com/en/rest/about-the-rest-api/api-versions
 OLDEST, NEWEST = VERSIONS = ("2022-11-28", "2026-03-10")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from gha_dispatch.testing._git_repository import GitRepository
-from gha_dispatch.testing._plan import uses_key
+from gha_dispatch.testing._git.repository import GitRepository
+from gha_dispatch.testing._workflows.plan import uses_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-SHIPPED = Path(__file__).with_name("actions")
+SHIPPED = Path(__file__).parent.with_name("actions")
 CHECKOUT = SHIPPED / "actions" / "checkout"
 
 

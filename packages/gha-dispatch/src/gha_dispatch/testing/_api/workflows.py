@@ -10,9 +10,14 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from gha_dispatch.testing._access import Need, refused
-from gha_dispatch.testing._api import NEWEST
-from gha_dispatch.testing._document import (
+from gha_dispatch.testing._api.access import Need, refused
+from gha_dispatch.testing._api.door import NEWEST
+from gha_dispatch.testing._api.http import Request, Response
+from gha_dispatch.testing._api.route import API, SERVER, Paging, Route, body_of
+from gha_dispatch.testing._api.timestamp import timestamp
+from gha_dispatch.testing._hosted import FOLDER
+from gha_dispatch.testing._runners.runs import RunRecord
+from gha_dispatch.testing._workflows.document import (
     Document,
     InputsError,
     InvalidWorkflowError,
@@ -20,12 +25,7 @@ from gha_dispatch.testing._document import (
     read_workflow,
     trigger,
 )
-from gha_dispatch.testing._expressions import as_text
-from gha_dispatch.testing._hosted import FOLDER
-from gha_dispatch.testing._http import Request, Response
-from gha_dispatch.testing._route import API, SERVER, Paging, Route, body_of
-from gha_dispatch.testing._runs import RunRecord
-from gha_dispatch.testing._timestamp import timestamp
+from gha_dispatch.testing._workflows.expressions import as_text
 
 if TYPE_CHECKING:
     from gha_dispatch.testing._hosted import Hosted

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gha_dispatch.testing._expressions import as_text, evaluate
+from gha_dispatch.testing._workflows.expressions import as_text, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gha_dispatch.testing._expressions import Contexts
+    from gha_dispatch.testing._workflows.expressions import Contexts
 
 MAX_WAITING = 100
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gha_dispatch.testing._concurrency import Concurrency, Groups, Place
-from gha_dispatch.testing._http import ConnectionLostError
-from gha_dispatch.testing._job import JobProcess, JobSite
-from gha_dispatch.testing._plan import PlannedJob, StartupFailureError
-from gha_dispatch.testing._steps import JobEvent, JobLog
+from gha_dispatch.testing._api.http import ConnectionLostError
+from gha_dispatch.testing._runners.job import JobProcess, JobSite
+from gha_dispatch.testing._runners.steps import JobEvent, JobLog
+from gha_dispatch.testing._workflows.concurrency import Concurrency, Groups, Place
+from gha_dispatch.testing._workflows.plan import PlannedJob, StartupFailureError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gha_dispatch.testing._run_log import RunLog
+    from gha_dispatch.testing._runners.run_log import RunLog
 
 COMPLETED = "completed"
 

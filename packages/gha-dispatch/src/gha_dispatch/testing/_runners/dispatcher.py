@@ -8,27 +8,27 @@ import secrets as random
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from gha_dispatch.testing._claims import claims_of
-from gha_dispatch.testing._document import Document, trigger, typed_inputs
-from gha_dispatch.testing._expressions import ExpressionError, as_text, evaluate
+from gha_dispatch.testing._api.route import API, SERVER
+from gha_dispatch.testing._git.mapped import CHECKOUT
 from gha_dispatch.testing._hosted import FOLDER
-from gha_dispatch.testing._id_tokens import REQUEST_TOKEN, IdTokens
-from gha_dispatch.testing._job import JobSite
-from gha_dispatch.testing._mapped import CHECKOUT
-from gha_dispatch.testing._plan import Plan, PlannedJob, StartupFailureError, uses_key
 from gha_dispatch.testing._private_file import write_json
-from gha_dispatch.testing._route import API, SERVER
-from gha_dispatch.testing._run_log import RunLog
-from gha_dispatch.testing._runs import JobRecord, RunOrder, RunRecord, Runs
+from gha_dispatch.testing._runners.claims import claims_of
+from gha_dispatch.testing._runners.id_tokens import REQUEST_TOKEN, IdTokens
+from gha_dispatch.testing._runners.job import JobSite
+from gha_dispatch.testing._runners.run_log import RunLog
+from gha_dispatch.testing._runners.runs import JobRecord, RunOrder, RunRecord, Runs
+from gha_dispatch.testing._workflows.document import Document, trigger, typed_inputs
+from gha_dispatch.testing._workflows.expressions import ExpressionError, as_text, evaluate
+from gha_dispatch.testing._workflows.plan import Plan, PlannedJob, StartupFailureError, uses_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from gha_dispatch.testing._concurrency import Concurrency
     from gha_dispatch.testing._config import StandInConfig
+    from gha_dispatch.testing._git.mapped import Mapped
     from gha_dispatch.testing._hosted import Hosted
-    from gha_dispatch.testing._mapped import Mapped
+    from gha_dispatch.testing._workflows.concurrency import Concurrency
 
 
 class Dispatcher:

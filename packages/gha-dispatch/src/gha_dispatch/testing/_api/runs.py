@@ -9,12 +9,12 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from gha_dispatch.testing._access import Need, refused
-from gha_dispatch.testing._http import Request, Response
-from gha_dispatch.testing._log_archive import archive, text_of
-from gha_dispatch.testing._route import Paging, Route
-from gha_dispatch.testing._run_views import annotation_view, job_view, run_view
-from gha_dispatch.testing._runs import COMPLETED, JobRecord, RunRecord, Runs
+from gha_dispatch.testing._api.access import Need, refused
+from gha_dispatch.testing._api.http import Request, Response
+from gha_dispatch.testing._api.log_archive import archive, text_of
+from gha_dispatch.testing._api.route import Paging, Route
+from gha_dispatch.testing._api.run_views import annotation_view, job_view, run_view
+from gha_dispatch.testing._runners.runs import COMPLETED, JobRecord, RunRecord, Runs
 
 if TYPE_CHECKING:
     from gha_dispatch.testing._hosted import Hosted

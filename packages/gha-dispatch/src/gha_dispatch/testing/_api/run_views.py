@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gha_dispatch.testing._api.route import API, SERVER
+from gha_dispatch.testing._api.timestamp import timestamp
 from gha_dispatch.testing._hosted import FOLDER
-from gha_dispatch.testing._route import API, SERVER
-from gha_dispatch.testing._timestamp import timestamp
 
 if TYPE_CHECKING:
-    from gha_dispatch.testing._runs import JobRecord, RunRecord
-    from gha_dispatch.testing._steps import Step
+    from gha_dispatch.testing._runners.runs import JobRecord, RunRecord
+    from gha_dispatch.testing._runners.steps import Step
 
 
 def run_view(repository: str, run: RunRecord, workflow_id: int) -> dict[str, Any]:

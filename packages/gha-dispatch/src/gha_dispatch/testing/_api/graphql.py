@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from gha_dispatch.testing._http import Request, Response
-from gha_dispatch.testing._route import HOST, Route, body_of
+from gha_dispatch.testing._api.http import Request, Response
+from gha_dispatch.testing._api.route import HOST, Route, body_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gha_dispatch.testing._access import Token
+    from gha_dispatch.testing._api.access import Token
 
 PERMISSIONS = {"read": "READ", "write": "WRITE", "admin": "ADMIN"}
 _LEXEME = re.compile(r'[\s,]*(\.\.\.|[{}():!=\[\]]|\$?\w+|"(?:[^"\\]|\\.)*"|$)')

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gha_dispatch.testing._plan import PlannedJob
+    from gha_dispatch.testing._workflows.plan import PlannedJob
 
 OF_GITHUB = (
     "actor",

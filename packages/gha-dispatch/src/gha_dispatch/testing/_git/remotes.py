@@ -12,13 +12,13 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from gha_dispatch.testing._route import HOST
+from gha_dispatch.testing._api.route import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from gha_dispatch.testing._git_repository import GitRepository
+    from gha_dispatch.testing._git.repository import GitRepository
 
 COUNT, KEY, VALUE = "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_{}", "GIT_CONFIG_VALUE_{}"
 SETTING = f"url.ssh://git@{HOST}/.insteadOf"

@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gha_dispatch.testing._http import ConnectionLostError, Request, Response
+from gha_dispatch.testing._api.http import ConnectionLostError, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,7 +1,7 @@
 """From a workflow to the jobs that GitHub would start, each with the file that act executes for it.
 
 act is lenient where GitHub is not. Every check of GitHub's that it lacks stands here or in
-`_matrix`, and each job is planned alone, so that the stand-in can queue, cancel and time it alone.
+`matrix`, and each job is planned alone, so that the stand-in can queue, cancel and time it alone.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gha_dispatch.testing._concurrency import Concurrency, read_concurrency
-from gha_dispatch.testing._document import (
+from gha_dispatch.testing._workflows.concurrency import Concurrency, read_concurrency
+from gha_dispatch.testing._workflows.document import (
     Document,
     InvalidWorkflowError,
     read_workflow,
     trigger,
     typed_inputs,
 )
-from gha_dispatch.testing._expressions import Contexts, ExpressionError, as_text, evaluate
-from gha_dispatch.testing._matrix import MatrixError, combinations
-from gha_dispatch.testing._permissions import Permissions, excess, granted, narrowed
+from gha_dispatch.testing._workflows.expressions import Contexts, ExpressionError, as_text, evaluate
+from gha_dispatch.testing._workflows.matrix import MatrixError, combinations
+from gha_dispatch.testing._workflows.permissions import Permissions, excess, granted, narrowed
 
 DEFAULT_TIMEOUT = 360.0
 LABELS = (

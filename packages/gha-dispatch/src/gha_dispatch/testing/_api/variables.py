@@ -9,11 +9,11 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from gha_dispatch.testing._access import Need, refused
-from gha_dispatch.testing._api_secrets import refuse_name
-from gha_dispatch.testing._http import Request, Response
-from gha_dispatch.testing._route import Paging, Route, body_of
-from gha_dispatch.testing._timestamp import timestamp
+from gha_dispatch.testing._api.access import Need, refused
+from gha_dispatch.testing._api.http import Request, Response
+from gha_dispatch.testing._api.route import Paging, Route, body_of
+from gha_dispatch.testing._api.secrets import refuse_name
+from gha_dispatch.testing._api.timestamp import timestamp
 
 if TYPE_CHECKING:
     from gha_dispatch.testing._hosted import Entry, Hosted

@@ -1,0 +1,1 @@
+"""Repositories on this machine that the stand-in shows as GitHub's."""
