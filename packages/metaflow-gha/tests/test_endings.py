@@ -172,9 +172,12 @@ def test_vms_that_end_before_they_take_work_end_the_run_with_their_names(lab: La
     workflows = lab.site.directory / ".github" / "workflows"
     text = (workflows / "metaflow-gha.yml").read_text()
     (workflows / "broken.yml").write_text(text.replace("${{ inputs.queue }}", "no/such.queue"))
-    subprocess.run(["git", "add", "--all"], cwd=lab.site.directory, check=True)
-    commit = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message=broken"]
-    subprocess.run(["git", *commit], cwd=lab.site.directory, check=True)
+    for command in (
+        ["add", "--all"],
+        ["commit", "--quiet", "--message=broken"],
+        ["push", "--quiet"],
+    ):
+        subprocess.run(["git", *command], cwd=lab.site.directory, env=lab.environment(), check=True)
     ended = lab.run(
         "examples/hello.py", "run", "--with=gha", METAFLOW_GHA_CALLER_WORKFLOW="broken.yml"
     )
