@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from botocore.exceptions import HTTPClientError
+from botocore.exceptions import BotoCoreError, HTTPClientError
 
 from gha_queue import (
     AccessDeniedError,
@@ -222,6 +224,26 @@ def test_without_a_client_the_environment_decides(
     assert claim.deadline > before
     assert claim.complete("ok").result == "ok"
     assert Queue.attach(url, client).drained()
+
+
+def test_the_region_is_read_from_the_variable_of_all_sdks(aws: pytest.MonkeyPatch) -> None:
+    aws.delenv("AWS_DEFAULT_REGION", raising=False)
+    aws.setenv("AWS_REGION", "eu-west-9")
+    aws.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        aws.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        asking = threading.Thread(target=_list_quietly)
+        asking.start()
+        connection, _ = listener.accept()
+        with connection:
+            signed = connection.recv(65536).decode()
+        asking.join()
+    assert "/eu-west-9/s3/aws4_request" in signed
+
+
+def _list_quietly() -> None:
+    with contextlib.suppress(BotoCoreError):
+        s3_client().list_objects_v2(Bucket="bucket")
 
 
 def test_a_broken_environment_is_named(aws: pytest.MonkeyPatch, url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http import HTTPStatus
@@ -68,7 +69,10 @@ class S3Session:
             Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 2})
         )
         try:
-            self._session = boto3.session.Session(botocore_session=core)
+            # Every other SDK of AWS reads AWS_REGION, boto3 its own AWS_DEFAULT_REGION alone.
+            self._session = boto3.session.Session(
+                botocore_session=core, region_name=os.environ.get("AWS_REGION") or None
+            )
         except BotoCoreError as error:
             raise _no_client(error) from error
 
