@@ -32,4 +32,4 @@ def stand_in(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHubSt
 
 @pytest.fixture
 def github(stand_in: GitHubStandIn) -> GitHub:
-    return Repository.parse("owner/project").connect(find_gh())
+    return GitHub(find_gh(), Repository.parse("owner/project"))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def connect() -> GitHub:
-    return Repository.parse("owner/project").connect(find_gh())
+    return GitHub(find_gh(), Repository.parse("owner/project"))
 
 
 def test_gh_tells_its_version_and_is_asked_once(github: GitHub, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_missing_workflow_is_told_from_a_missing_repository(github: GitHub) ->
         github.workflow("nosuch.yml").require()
     with pytest.raises(WorkflowNotFoundError, match=r"no workflow nosuch\.yml"):
         github.workflow("nosuch.yml").dispatch({}, "main", "m")
-    elsewhere = Repository.parse("owner/other").connect(github.gh)
+    elsewhere = GitHub(github.gh, Repository.parse("owner/other"))
     with pytest.raises(RepositoryNotFoundError, match="owner/other"):
         elsewhere.workflow("fleet.yml").require()
     with pytest.raises(RepositoryNotFoundError, match="owner/other"):
@@ -184,7 +184,7 @@ def test_no_value_is_ever_an_argument_of_gh(
     )
     recorder.chmod(0o755)
     monkeypatch.setenv("GHA_DISPATCH_GH", os.fspath(recorder))
-    recorded = github.repository.connect(find_gh())
+    recorded = GitHub(find_gh(), github.repository)
     recorded.secrets.set("KEY", "a-secret-value")
     run = recorded.workflow("fleet.yml").dispatch(
         {**INPUTS, "script": ": an-input-value"}, None, "t-1"

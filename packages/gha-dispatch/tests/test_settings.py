@@ -38,7 +38,7 @@ def test_more_variables_than_a_page_holds_are_all_listed(
     variables = {f"V{number:03}": str(number) for number in range(61)}
     with GitHubStandIn(world.config(variables=variables)) as stand_in:
         enter(monkeypatch, stand_in)
-        github = Repository.parse("owner/project").connect(find_gh())
+        github = GitHub(find_gh(), Repository.parse("owner/project"))
         assert github.variables.values() == variables
 
 

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from dispatch_world import CALLER, World, ended, enter, gh, gh_json, git
 
-from gha_dispatch import Repository, find_gh
+from gha_dispatch import GitHub, Repository, find_gh
 from gha_dispatch.testing import GitHubStandIn
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gha_dispatch import GitHub
 
 FORMS = (
     "http://github.localhost/owner/project.git",
@@ -61,7 +60,7 @@ def test_an_empty_bare_repository_fills_by_a_push_and_runs_what_was_pushed(
 ) -> None:
     with GitHubStandIn(world.config(directory=bare)) as stand_in:
         enter(monkeypatch, stand_in)
-        github = Repository.parse("owner/project").connect(find_gh())
+        github = GitHub(find_gh(), Repository.parse("owner/project"))
         assert "Git Repository is empty" in gh("api", "repos/owner/project/commits/main").stdout
         assert not github.workflow("read.yml").exists()
         (world.caller / "data.txt").write_text("pushed")

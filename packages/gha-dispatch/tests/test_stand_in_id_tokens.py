@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING
 
 import pytest
 from dispatch_world import WORKER, World, ended, enter, fleet, git, plain, until
 
-from gha_dispatch import Repository, find_gh
+from gha_dispatch import GitHub, Repository, find_gh
 from gha_dispatch.testing import GitHubStandIn
-
-if TYPE_CHECKING:
-    from gha_dispatch import GitHub
 
 ASK = """
 permissions: {permissions}
@@ -169,7 +165,7 @@ def test_a_forged_or_foreign_token_is_told(
 def test_without_oidc_no_job_can_ask(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with GitHubStandIn(world.config(oidc=False)) as stand_in:
         enter(monkeypatch, stand_in)
-        github = Repository.parse("owner/project").connect(find_gh())
+        github = GitHub(find_gh(), Repository.parse("owner/project"))
         run = plain(
             world,
             github,

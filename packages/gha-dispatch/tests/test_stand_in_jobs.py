@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from dispatch_world import (
@@ -20,11 +19,8 @@ from dispatch_world import (
     until,
 )
 
-from gha_dispatch import Repository, find_gh
+from gha_dispatch import GitHub, Repository, find_gh
 from gha_dispatch.testing import GitHubStandIn
-
-if TYPE_CHECKING:
-    from gha_dispatch import GitHub
 
 
 @pytest.mark.parametrize(("fail_fast", "sibling"), [("true", "cancelled"), ("false", "success")])
@@ -124,7 +120,7 @@ def test_a_step_sees_the_image_and_github_and_nothing_of_the_server(
         (world.caller / name).write_text("--env LEAK=1\n" if name == ".actrc" else "LEAK=1\n")
     with GitHubStandIn(world.config()) as stand_in:
         enter(monkeypatch, stand_in)
-        github = Repository.parse("owner/project").connect(find_gh())
+        github = GitHub(find_gh(), Repository.parse("owner/project"))
         run = fleet(github, script=f"env > {world.out}/env")
         assert run.conclusion == "success", stand_in.log(run.id)
     lines = (world.out / "env").read_text().splitlines()
@@ -159,7 +155,7 @@ def test_no_more_jobs_run_at_once_than_github_and_the_matrix_allow(
     )
     with GitHubStandIn(world.config(max_jobs=max_jobs)) as stand_in:
         enter(monkeypatch, stand_in)
-        github = Repository.parse("owner/project").connect(find_gh())
+        github = GitHub(find_gh(), Repository.parse("owner/project"))
         inputs = {"title": "t", "vms": "[0,1,2,3,4]", "script": script}
         run = github.workflow("fleet.yml").dispatch(inputs, None, "t")
         until(lambda: len(list(world.out.glob("up-*"))) == 2)
@@ -212,7 +208,7 @@ def test_stopping_leaves_no_process_and_no_file(
     marker = str(world.out)
     with GitHubStandIn(world.config(max_jobs=1)) as stand_in:
         enter(monkeypatch, stand_in)
-        github = Repository.parse("owner/project").connect(find_gh())
+        github = GitHub(find_gh(), Repository.parse("owner/project"))
         script = f"trap '' INT TERM HUP; touch {world.out}/up; while :; do sleep 0.05; done"
         inputs = {"title": "t", "vms": "[0, 1]", "script": script}
         github.workflow("fleet.yml").dispatch(inputs, None, "t")
@@ -309,7 +305,7 @@ def test_inherited_secrets_do_not_cross_owners(
     config = world.config(actions={f"{owner}/tools": world.provider}, secrets={"KEY": "a-value"})
     with GitHubStandIn(config) as stand_in:
         enter(monkeypatch, stand_in)
-        github = Repository.parse("owner/project").connect(find_gh())
+        github = GitHub(find_gh(), Repository.parse("owner/project"))
         run = fleet(github, script=f'printf %s "$KEY" > {world.out}/key')
         assert run.conclusion == "success", stand_in.log(run.id)
     assert (world.out / "key").read_text() == seen
@@ -320,7 +316,7 @@ def test_a_cancelled_run_never_starts_the_jobs_that_wait(
 ) -> None:
     with GitHubStandIn(world.config(max_jobs=1)) as stand_in:
         enter(monkeypatch, stand_in)
-        github = Repository.parse("owner/project").connect(find_gh())
+        github = GitHub(find_gh(), Repository.parse("owner/project"))
         script = f"touch {world.out}/$VM; exec sleep 60"
         inputs = {"title": "t", "vms": "[0, 1, 2]", "script": script}
         run = github.workflow("fleet.yml").dispatch(inputs, None, "t")

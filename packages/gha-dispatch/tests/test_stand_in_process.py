@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from dispatch_world import World, be_client, processes_with, until
 
-from gha_dispatch import Repository, find_gh
+from gha_dispatch import GitHub, Repository, find_gh
 from gha_dispatch.testing import StandInConfig
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def start_job(
     assert process.stdout is not None
     ready = json.loads(process.stdout.readline())
     be_client(monkeypatch, ready["environment"], ready["cleared"])
-    github = Repository.parse("owner/project").connect(find_gh())
+    github = GitHub(find_gh(), Repository.parse("owner/project"))
     script = (
         "trap '' INT TERM HUP; echo a-word-in-the-log; "
         f"touch {world.out}/up; while :; do sleep 0.05; done"

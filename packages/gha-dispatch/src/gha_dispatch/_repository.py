@@ -15,8 +15,6 @@ from gha_dispatch._errors import DEFAULT_HOST, NoRepositoryError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gha_dispatch._gh import Gh
-    from gha_dispatch._github import GitHub
 
 # Where many mirrors lie, and no GitHub is.
 OTHER_FORGES = {"gitlab.com", "bitbucket.org", "codeberg.org", "git.sr.ht"}
@@ -89,12 +87,6 @@ class Repository:
                 "`gh repo set-default`, or name the repository as owner/name."
             )
         return repository
-
-    def connect(self, gh: Gh) -> GitHub:
-        """The GitHub client for this repository. Costs no request."""
-        from gha_dispatch._github import GitHub
-
-        return GitHub(gh, self)
 
 
 def parse_url(url: str) -> Repository | None:

@@ -219,10 +219,10 @@ def _ignored(root: Path, paths: Iterable[str]) -> bool:
 
 def _commit(settings: Settings) -> str:
     """The commit that the worker's ref names today. One request."""
-    from gha_dispatch import DispatchError, Repository, find_gh
+    from gha_dispatch import DispatchError, GitHub, Repository, find_gh
 
     try:
-        github = Repository.parse(settings.worker_repo).connect(find_gh())
+        github = GitHub(find_gh(), Repository.parse(settings.worker_repo))
         commit: str = github.resolve(settings.worker_ref)
     except DispatchError as error:
         raise GhaException(str(error)) from None
