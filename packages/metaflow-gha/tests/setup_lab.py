@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gha_dispatch.testing import GitHubStandIn, StandInConfig
-from metaflow_extensions.gha.launcher.settings import Settings
-from metaflow_extensions.gha.setup.caller import CallerOptions
-from metaflow_extensions.gha.setup.doctor import Doctor
-from metaflow_extensions.gha.setup.inject import files
+from metaflow_extensions.gha.doctor.doctor import Doctor
+from metaflow_extensions.gha.inject.caller import CallerOptions
+from metaflow_extensions.gha.inject.inject import files
+from metaflow_extensions.gha.settings import Settings
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pytest
 
     from gha_queue.testing import S3Server
-    from metaflow_extensions.gha.setup.checks import Check
+    from metaflow_extensions.gha.doctor.checks import Check
 
 REPOSITORY = "octo/project"
 BUCKET = "setup-lab"

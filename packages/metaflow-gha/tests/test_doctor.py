@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gha_queue.testing import FaultProxy, ForgetCondition
-from metaflow_extensions.gha.setup import checks_github
-from metaflow_extensions.gha.setup.addresses import Runners
-from metaflow_extensions.gha.setup.caller import CallerOptions
-from metaflow_extensions.gha.setup.checks import Check, Status
+from metaflow_extensions.gha.doctor import on_github
+from metaflow_extensions.gha.doctor.checks import Check, Status
+from metaflow_extensions.gha.inject.caller import CallerOptions
+from metaflow_extensions.gha.prerequisites.addresses import Runners
 
 from .setup_lab import KEYS, REPOSITORY, ROOT, WORKFLOW, variables
 
@@ -97,7 +97,7 @@ class TestGh:
     ) -> None:
         lab = open_setup_lab()
         monkeypatch.setenv("GHA_DISPATCH_GH", script(lab.project.parent, "exec sleep 60"))
-        monkeypatch.setattr(checks_github, "CALL", 0.5)
+        monkeypatch.setattr(on_github, "CALL", 0.5)
         started = time.monotonic()
         assert failed(lab.examine(), "gh")
         assert time.monotonic() - started < 20
@@ -188,7 +188,7 @@ class TestRepository:
         ],
     )
     def test_who_reads_and_who_pays(self, visibility: str, runners: Runners, words: str) -> None:
-        assert words in checks_github.terms(visibility, runners)
+        assert words in on_github.terms(visibility, runners)
 
     def test_actions_disabled(self, open_setup_lab: OpenSetupLab) -> None:
         lab = open_setup_lab()

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from metaflow_extensions.gha.errors import GhaException
-from metaflow_extensions.gha.launcher.settings import Settings
-from metaflow_extensions.gha.setup import caller
-from metaflow_extensions.gha.setup.caller import CallerOptions
-from metaflow_extensions.gha.setup.inject import Wish, check_files, files, inject
-from metaflow_extensions.gha.setup.worker_bundle import worker_workflow
+from metaflow_extensions.gha.inject import caller
+from metaflow_extensions.gha.inject.caller import CallerOptions
+from metaflow_extensions.gha.inject.inject import Wish, check_files, files, inject
+from metaflow_extensions.gha.inject.worker_bundle import worker_workflow
+from metaflow_extensions.gha.settings import Settings
 
 SETTINGS = replace(
     Settings.load(),
@@ -225,7 +225,7 @@ def test_an_older_version_s_file_is_renewed_with_its_options(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as earlier:
-        earlier.setattr("metaflow_extensions.gha.setup.inject.__version__", "0.0.1")
+        earlier.setattr("metaflow_extensions.gha.inject.inject.__version__", "0.0.1")
         list(inject(Wish(oidc_role=ROLE, runs_on=("ubuntu-24.04-arm",))))
     with pytest.raises(GhaException, match=r"metaflow-gha 0\.0\.1"):
         check_files(Wish())

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gha_dispatch import GitHub, Repository, find_gh
-from metaflow_extensions.gha.setup.addresses import Runners, host_of, obstacle
-from metaflow_extensions.gha.setup.caller import CallerOptions
-from metaflow_extensions.gha.setup.checks import UnmetError
-from metaflow_extensions.gha.setup.credentials import (
+from metaflow_extensions.gha.errors import UnmetError
+from metaflow_extensions.gha.inject.caller import CallerOptions
+from metaflow_extensions.gha.prerequisites.addresses import Runners, host_of, obstacle
+from metaflow_extensions.gha.prerequisites.credentials import (
     CredentialKind,
     Credentials,
     local_credentials,
 )
-from metaflow_extensions.gha.setup.fingerprint import Fingerprint
-from metaflow_extensions.gha.setup.gh_commands import GhCommands, version_of
-from metaflow_extensions.gha.setup.repository_values import (
+from metaflow_extensions.gha.prerequisites.fingerprint import Fingerprint
+from metaflow_extensions.gha.prerequisites.gh_commands import GhCommands, version_of
+from metaflow_extensions.gha.prerequisites.repository_values import (
     LocalValues,
     SyncMode,
     require_reachable,
     secret_changes,
     variable_changes,
 )
-from metaflow_extensions.gha.setup.secret_sync import SecretSync
+from metaflow_extensions.gha.prerequisites.secret_sync import SecretSync
 
 from .setup_lab import KEYS, REPOSITORY, ROOT, variables
 
@@ -127,7 +127,7 @@ class TestVariables:
         assert "us-2" in changes.notes[0].text
 
     def test_an_address_that_no_vm_reaches_is_never_written(self) -> None:
-        here = LocalValues(STATIC, None, {ENDPOINT: "http://10.0.0.1"}, {ENDPOINT: "it is private"})
+        here = LocalValues(STATIC, None, {ENDPOINT: "http://10.0.0.1"}, "it is private")
         with pytest.raises(UnmetError, match="it is private"):
             require_reachable(here, {}, NEW)
         assert variable_changes(here, {}, SyncMode.ALWAYS, NEW).values == {}

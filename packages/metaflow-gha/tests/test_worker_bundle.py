@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from metaflow_extensions.gha.setup.caller import STANDALONE_DIRECTORY
-from metaflow_extensions.gha.setup.worker_bundle import worker_sources, worker_workflow
+from metaflow_extensions.gha.inject.caller import STANDALONE_DIRECTORY
+from metaflow_extensions.gha.inject.worker_bundle import worker_sources, worker_workflow
 
 ROOT = Path(__file__).resolve().parents[3]
 UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"

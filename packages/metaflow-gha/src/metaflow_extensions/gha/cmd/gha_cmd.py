@@ -56,7 +56,7 @@ def sandbox(keep: bool, place: str | None, command: tuple[str, ...]) -> None:
 )
 @click.option("--json", "machine", is_flag=True, help="Print JSON, as the last line of the output.")
 def doctor(fix: bool, machine: bool) -> None:
-    from metaflow_extensions.gha.launcher.settings import Settings
-    from metaflow_extensions.gha.setup.doctor import run_doctor
+    from metaflow_extensions.gha.doctor.doctor import run_doctor
+    from metaflow_extensions.gha.settings import Settings
 
     sys.exit(0 if run_doctor(Settings.load(), fix=fix, machine=machine) else 1)

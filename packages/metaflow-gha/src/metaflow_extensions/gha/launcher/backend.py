@@ -17,18 +17,18 @@ from metaflow_extensions.gha.errors import GhaException
 from metaflow_extensions.gha.launcher.code_package import CodePackage
 from metaflow_extensions.gha.launcher.demand import graph_width
 from metaflow_extensions.gha.launcher.relay_server import RelayServer
-from metaflow_extensions.gha.launcher.settings import QUEUES, Settings
 from metaflow_extensions.gha.launcher.supervisor import Run, Supervisor
-from metaflow_extensions.gha.setup.addresses import Runners
-from metaflow_extensions.gha.setup.repository import require_repository
-from metaflow_extensions.gha.setup.required_settings import (
+from metaflow_extensions.gha.prerequisites.addresses import Runners
+from metaflow_extensions.gha.prerequisites.repository import require_repository
+from metaflow_extensions.gha.prerequisites.required_settings import (
     require_endpoint,
     require_root,
     require_s3,
     require_service,
 )
-from metaflow_extensions.gha.setup.secret_sync import SecretSync
-from metaflow_extensions.gha.setup.workflow import Checkout, require_workflow
+from metaflow_extensions.gha.prerequisites.secret_sync import SecretSync
+from metaflow_extensions.gha.prerequisites.workflow import Checkout, require_workflow
+from metaflow_extensions.gha.settings import QUEUES, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

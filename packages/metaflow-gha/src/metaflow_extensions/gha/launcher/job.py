@@ -18,14 +18,6 @@ if TYPE_CHECKING:
 
     from metaflow_extensions.gha.launcher.code_package import CodePackage
 
-# Taken from the VM's own environment by name; the job never holds a value.
-SECRETS: tuple[str, ...] = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "METAFLOW_SERVICE_AUTH_KEY",
-)
-
 # Metaflow reaches its datastore with these, whatever the user's own code needs.
 DATASTORE_PACKAGES = ("boto3", "requests")
 

@@ -15,6 +15,7 @@ from metaflow.metaflow_config_funcs import config_values
 from metaflow_extensions.gha.launcher import job
 from metaflow_extensions.gha.launcher.local_metadata import bring_back, files_for_vm
 from metaflow_extensions.gha.launcher.task_logs import STREAMS, Output, TaskLogs, log_urls
+from metaflow_extensions.gha.settings import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -125,7 +126,7 @@ class Relay:
                 logs=logs,
             ),
             # What the step sets itself, from @environment, is the user's choice.
-            secrets=tuple(name for name in job.SECRETS if name not in spec.step_variables),
+            secrets=tuple(name for name in SECRETS if name not in spec.step_variables),
             prepare=Prepare(job.prepare_key(prepare), prepare),
             timeout=float(spec.time_limit),
             resources=Resources(),

@@ -30,8 +30,8 @@ def step(ctx: Any, queue: str, **_: Any) -> None:
 
     from gha_queue import Queue
     from metaflow_extensions.gha.launcher.relay import run_as_command
-    from metaflow_extensions.gha.launcher.settings import Settings
     from metaflow_extensions.gha.launcher.task_spec import TaskSpec
+    from metaflow_extensions.gha.settings import Settings
 
     spec = TaskSpec.parse(ctx.obj, sys.argv)
     ctx.exit(run_as_command(ctx.obj, spec, Queue.attach(queue, Settings.load().s3_client())))
@@ -76,8 +76,8 @@ def inject(
     check: bool,
     force: bool,
 ) -> None:
-    from metaflow_extensions.gha.setup.inject import Wish, check_files
-    from metaflow_extensions.gha.setup.inject import inject as write_files
+    from metaflow_extensions.gha.inject.inject import Wish, check_files
+    from metaflow_extensions.gha.inject.inject import inject as write_files
 
     labels = tuple(label.strip() for label in runs_on.split(",")) if runs_on is not None else None
     wish = Wish(standalone, oidc_role, labels, pin)
@@ -100,8 +100,8 @@ def inject(
 def doctor(ctx: Any, fix: bool, machine: bool) -> None:
     from dataclasses import replace
 
-    from metaflow_extensions.gha.launcher.settings import Settings
-    from metaflow_extensions.gha.setup.doctor import run_doctor
+    from metaflow_extensions.gha.doctor.doctor import run_doctor
+    from metaflow_extensions.gha.settings import Settings
 
     # As the command line of this flow has them.
     settings = replace(

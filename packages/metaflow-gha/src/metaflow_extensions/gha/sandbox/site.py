@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING
 from metaflow.util import get_username
 
 from metaflow_extensions.gha.errors import GhaException
-from metaflow_extensions.gha.launcher.settings import Settings
-from metaflow_extensions.gha.sandbox.image import runner_image
-from metaflow_extensions.gha.sandbox.working_copy import WorkingCopy
-from metaflow_extensions.gha.setup.caller import (
+from metaflow_extensions.gha.inject.caller import (
     WORKER_DIRECTORY,
     WORKFLOWS,
     CallerOptions,
     read_stamp,
 )
-from metaflow_extensions.gha.setup.inject import files
-from metaflow_extensions.gha.setup.worker_bundle import worker_sources, worker_workflow
+from metaflow_extensions.gha.inject.inject import files
+from metaflow_extensions.gha.inject.worker_bundle import worker_sources, worker_workflow
+from metaflow_extensions.gha.sandbox.image import runner_image
+from metaflow_extensions.gha.sandbox.working_copy import WorkingCopy
+from metaflow_extensions.gha.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING
 
 from metaflow import metaflow_config
 
-from metaflow_extensions.gha.setup.addresses import Runners, host_of, obstacle
-from metaflow_extensions.gha.setup.checks import UnmetError
-from metaflow_extensions.gha.setup.credentials import local_credentials
-from metaflow_extensions.gha.setup.fingerprint import Fingerprint
-from metaflow_extensions.gha.setup.gh_commands import GhCommands
-from metaflow_extensions.gha.setup.repository_values import (
+from metaflow_extensions.gha.errors import UnmetError
+from metaflow_extensions.gha.prerequisites.addresses import Runners, host_of, obstacle
+from metaflow_extensions.gha.prerequisites.credentials import local_credentials
+from metaflow_extensions.gha.prerequisites.fingerprint import Fingerprint
+from metaflow_extensions.gha.prerequisites.gh_commands import GhCommands
+from metaflow_extensions.gha.prerequisites.repository_values import (
     ENDPOINT,
     REGION,
     ROOT,
-    SERVICE,
     LocalValues,
     SecretChanges,
     SyncMode,
@@ -37,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gha_dispatch import GitHub
-    from metaflow_extensions.gha.launcher.settings import Settings
-    from metaflow_extensions.gha.setup.caller import CallerOptions
-    from metaflow_extensions.gha.setup.credentials import Credentials
+    from metaflow_extensions.gha.inject.caller import CallerOptions
+    from metaflow_extensions.gha.prerequisites.credentials import Credentials
+    from metaflow_extensions.gha.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -121,26 +120,17 @@ def local_values(
     settings: Settings, root: str, credentials: Credentials, runners: Runners
 ) -> LocalValues:
     """Collect what a run uses here; `root` is the datastore's. Resolves the names in addresses."""
-    variables = {
-        ROOT: root,
-        ENDPOINT: settings.endpoint,
-        REGION: _region(),
-        SERVICE: settings.service_url,
-        "METAFLOW_DEFAULT_METADATA": settings.metadata if settings.metadata != "local" else None,
-    }
-    unreachable = {}
-    for name in (ENDPOINT, SERVICE):
-        url = variables[name]
-        # What is no address at all is refused elsewhere, in its own words.
-        with suppress(UnmetError):
-            trouble = obstacle(host_of(url, name), runners) if url else None
-            if trouble:
-                unreachable[name] = trouble
+    endpoint = settings.endpoint
+    variables = {ROOT: root, ENDPOINT: endpoint, REGION: _region()}
+    trouble = None
+    # What is no address at all is refused elsewhere, in its own words.
+    with suppress(UnmetError):
+        trouble = obstacle(host_of(endpoint, ENDPOINT), runners) if endpoint else None
     return LocalValues(
         credentials,
         metaflow_config.SERVICE_AUTH_KEY,
         {name: value for name, value in variables.items() if value},
-        unreachable,
+        trouble or "",
     )
 
 
@@ -164,6 +154,6 @@ def _as_text(local: LocalValues, mode: SyncMode, options: CallerOptions) -> str:
             sorted(local.credentials.secrets.items()),
             local.service_key,
             sorted(local.variables.items()),
-            sorted(local.unreachable),
+            local.unreachable,
         ]
     )

@@ -12,7 +12,7 @@ from concurrent.futures import (
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from metaflow_extensions.gha.errors import GhaException
+from metaflow_extensions.gha.errors import UnmetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,15 +41,6 @@ class Check:
     status: Status
     found: str
     remedy: tuple[str, ...] = ()
-
-
-class UnmetError(GhaException):
-    """A prerequisite that is not met: a run stops with these words, `doctor` shows them in red."""
-
-    def __init__(self, found: str, *remedy: str) -> None:
-        super().__init__("\n".join([found, *(f"  {line}" for line in remedy)]))
-        self.found = found
-        self.remedy = remedy
 
 
 class NeedsError(Exception):

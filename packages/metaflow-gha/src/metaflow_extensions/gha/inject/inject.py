@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from metaflow_extensions.gha.checkout import checkout_root, git_environment
 from metaflow_extensions.gha.errors import GhaException
-from metaflow_extensions.gha.launcher.settings import Settings
-from metaflow_extensions.gha.setup.caller import (
+from metaflow_extensions.gha.inject.caller import (
     STANDALONE_DIRECTORY,
     STANDALONE_WORKER,
     WORKFLOWS,
@@ -23,7 +22,8 @@ from metaflow_extensions.gha.setup.caller import (
     render,
     uses,
 )
-from metaflow_extensions.gha.setup.worker_bundle import worker_sources, worker_workflow
+from metaflow_extensions.gha.inject.worker_bundle import worker_sources, worker_workflow
+from metaflow_extensions.gha.settings import Settings
 from metaflow_extensions.gha.toplevel.toplevel import __version__
 
 if TYPE_CHECKING:

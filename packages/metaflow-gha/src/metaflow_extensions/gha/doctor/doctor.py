@@ -5,23 +5,23 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from metaflow_extensions.gha.doctor.bucket import Bucket
+from metaflow_extensions.gha.doctor.checks import NeedsError, Status, ask_all
+from metaflow_extensions.gha.doctor.here import Here
+from metaflow_extensions.gha.doctor.network import Network
+from metaflow_extensions.gha.doctor.on_github import OnGitHub
+from metaflow_extensions.gha.doctor.report import as_json, print_table
 from metaflow_extensions.gha.errors import GhaException
-from metaflow_extensions.gha.setup.checks import NeedsError, Status, ask_all
-from metaflow_extensions.gha.setup.checks_bucket import Bucket
-from metaflow_extensions.gha.setup.checks_github import OnGitHub
-from metaflow_extensions.gha.setup.checks_here import Here
-from metaflow_extensions.gha.setup.checks_network import Network
-from metaflow_extensions.gha.setup.doctor_report import as_json, print_table
-from metaflow_extensions.gha.setup.fingerprint import Fingerprint
-from metaflow_extensions.gha.setup.inject import Wish, inject
-from metaflow_extensions.gha.setup.repository_values import SyncMode
-from metaflow_extensions.gha.setup.secret_sync import set_secrets, set_variables
+from metaflow_extensions.gha.inject.inject import Wish, inject
+from metaflow_extensions.gha.prerequisites.fingerprint import Fingerprint
+from metaflow_extensions.gha.prerequisites.repository_values import SyncMode
+from metaflow_extensions.gha.prerequisites.secret_sync import set_secrets, set_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from metaflow_extensions.gha.launcher.settings import Settings
-    from metaflow_extensions.gha.setup.checks import Check, Question
+    from metaflow_extensions.gha.doctor.checks import Check, Question
+    from metaflow_extensions.gha.settings import Settings
 
 
 class Doctor:

@@ -11,6 +11,14 @@ from metaflow import metaflow_config
 # Queues lie below the datastore's root; the VM finds them by the path that follows it.
 QUEUES = "gha-queues"
 
+# Taken from the VM's own environment by name; the job never holds a value.
+SECRETS: tuple[str, ...] = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "METAFLOW_SERVICE_AUTH_KEY",
+)
+
 
 @dataclass(frozen=True)
 class Settings:

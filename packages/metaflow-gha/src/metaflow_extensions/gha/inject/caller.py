@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from metaflow_extensions.gha.errors import GhaException
-from metaflow_extensions.gha.launcher.job import SECRETS
+from metaflow_extensions.gha.settings import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from metaflow_extensions.gha.launcher.settings import Settings
+    from metaflow_extensions.gha.settings import Settings
 
 # What a launcher and its workflow expect of each other; raised when the inputs of a dispatch change.
 FORMAT = 1

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from metaflow_extensions.gha.setup.checks import UnmetError
+from metaflow_extensions.gha.errors import UnmetError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,14 +7,15 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from metaflow_extensions.gha.launcher.settings import QUEUES
-from metaflow_extensions.gha.setup.checks import Found, NeedsError, Question, UnmetError
-from metaflow_extensions.gha.setup.required_settings import require_endpoint
+from metaflow_extensions.gha.doctor.checks import Found, NeedsError, Question
+from metaflow_extensions.gha.errors import UnmetError
+from metaflow_extensions.gha.prerequisites.required_settings import require_endpoint
+from metaflow_extensions.gha.settings import QUEUES
 
 if TYPE_CHECKING:
     from gha_queue import ProbeReport, QueueError
-    from metaflow_extensions.gha.launcher.settings import Settings
-    from metaflow_extensions.gha.setup.checks_here import Here
+    from metaflow_extensions.gha.doctor.here import Here
+    from metaflow_extensions.gha.settings import Settings
 
 # Seconds by which a clock may be wrong before somebody should look; S3 itself refuses at 900:
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html

@@ -6,7 +6,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from metaflow_extensions.gha.setup.checks import UnmetError
+from metaflow_extensions.gha.errors import UnmetError
 
 if TYPE_CHECKING:
     from gha_dispatch import DispatchError

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metaflow_extensions.gha.checkout import checkout_root, git_environment
-from metaflow_extensions.gha.errors import GhaException
-from metaflow_extensions.gha.setup.caller import WORKFLOWS, CallerOptions, check, read_stamp
-from metaflow_extensions.gha.setup.checks import UnmetError
+from metaflow_extensions.gha.errors import GhaException, UnmetError
+from metaflow_extensions.gha.inject.caller import WORKFLOWS, CallerOptions, check, read_stamp
 
 if TYPE_CHECKING:
-    from metaflow_extensions.gha.launcher.settings import Settings
+    from metaflow_extensions.gha.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from metaflow_extensions.gha.setup.checks import UnmetError
+from metaflow_extensions.gha.errors import UnmetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

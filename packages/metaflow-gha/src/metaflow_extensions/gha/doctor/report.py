@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from metaflow_extensions.gha.setup.checks import Status
+from metaflow_extensions.gha.doctor.checks import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from metaflow_extensions.gha.setup.checks import Check
+    from metaflow_extensions.gha.doctor.checks import Check
 
 MARKS = {
     Status.OK: ("✓", "green"),

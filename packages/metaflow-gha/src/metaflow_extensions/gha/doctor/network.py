@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from metaflow_extensions.gha.setup.addresses import Runners
-from metaflow_extensions.gha.setup.checks import Found, NeedsError, Question, UnmetError
-from metaflow_extensions.gha.setup.credentials import CredentialKind, Credentials
-from metaflow_extensions.gha.setup.repository_values import ENDPOINT, require_reachable
-from metaflow_extensions.gha.setup.required_settings import require_endpoint, require_service
-from metaflow_extensions.gha.setup.secret_sync import local_values
+from metaflow_extensions.gha.doctor.checks import Found, NeedsError, Question
+from metaflow_extensions.gha.errors import UnmetError
+from metaflow_extensions.gha.prerequisites.addresses import Runners
+from metaflow_extensions.gha.prerequisites.credentials import CredentialKind, Credentials
+from metaflow_extensions.gha.prerequisites.repository_values import ENDPOINT, require_reachable
+from metaflow_extensions.gha.prerequisites.required_settings import (
+    require_endpoint,
+    require_service,
+)
+from metaflow_extensions.gha.prerequisites.secret_sync import local_values
 
 if TYPE_CHECKING:
-    from metaflow_extensions.gha.launcher.settings import Settings
-    from metaflow_extensions.gha.setup.checks_github import OnGitHub
+    from metaflow_extensions.gha.doctor.on_github import OnGitHub
+    from metaflow_extensions.gha.settings import Settings
 
 # Seconds for the metadata service to answer.
 ANSWER = 5.0
@@ -40,9 +44,9 @@ class Network:
                 local, self._on_github.held_variables.value, self._on_github.commands
             )
         except NeedsError:
-            if ENDPOINT in local.unreachable:
+            if local.unreachable:
                 raise UnmetError(
-                    f"No VM of GitHub can reach {here}: {local.unreachable[ENDPOINT]}.",
+                    f"No VM of GitHub can reach {here}: {local.unreachable}.",
                     f"export {ENDPOINT}=https://HOST",
                 ) from None
             there = here

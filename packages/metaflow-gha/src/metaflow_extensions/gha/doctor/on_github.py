@@ -7,13 +7,14 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from metaflow_extensions.gha.setup.addresses import Runners
-from metaflow_extensions.gha.setup.checks import Found, NeedsError, Question, Status, UnmetError
-from metaflow_extensions.gha.setup.credentials import CredentialKind, Credentials
-from metaflow_extensions.gha.setup.gh_commands import GhCommands
-from metaflow_extensions.gha.setup.github_errors import unmet
-from metaflow_extensions.gha.setup.repository import OWNER, require_repository
-from metaflow_extensions.gha.setup.repository_values import (
+from metaflow_extensions.gha.doctor.checks import Found, NeedsError, Question, Status
+from metaflow_extensions.gha.errors import UnmetError
+from metaflow_extensions.gha.prerequisites.addresses import Runners
+from metaflow_extensions.gha.prerequisites.credentials import CredentialKind, Credentials
+from metaflow_extensions.gha.prerequisites.gh_commands import GhCommands
+from metaflow_extensions.gha.prerequisites.github_errors import unmet
+from metaflow_extensions.gha.prerequisites.repository import OWNER, require_repository
+from metaflow_extensions.gha.prerequisites.repository_values import (
     KEYS,
     ROOT,
     SERVICE_KEY,
@@ -24,17 +25,17 @@ from metaflow_extensions.gha.setup.repository_values import (
     secret_changes,
     variable_changes,
 )
-from metaflow_extensions.gha.setup.required_settings import require_endpoint
-from metaflow_extensions.gha.setup.secret_sync import local_values
-from metaflow_extensions.gha.setup.workflow import Checkout, require_workflow
+from metaflow_extensions.gha.prerequisites.required_settings import require_endpoint
+from metaflow_extensions.gha.prerequisites.secret_sync import local_values
+from metaflow_extensions.gha.prerequisites.workflow import Checkout, require_workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gha_dispatch import Gh, GitHub, Permissions, Repository, RepositoryView
-    from metaflow_extensions.gha.launcher.settings import Settings
-    from metaflow_extensions.gha.setup.caller import CallerOptions
-    from metaflow_extensions.gha.setup.checks_here import Here
+    from metaflow_extensions.gha.doctor.here import Here
+    from metaflow_extensions.gha.inject.caller import CallerOptions
+    from metaflow_extensions.gha.settings import Settings
 
 T = TypeVar("T")
 

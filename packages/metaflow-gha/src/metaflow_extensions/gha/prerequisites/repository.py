@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metaflow_extensions.gha.checkout import checkout_root
-from metaflow_extensions.gha.setup.checks import UnmetError
-from metaflow_extensions.gha.setup.workflow import git_answer
+from metaflow_extensions.gha.errors import UnmetError
+from metaflow_extensions.gha.prerequisites.workflow import git_answer
 
 if TYPE_CHECKING:
     from gha_dispatch import Repository
-    from metaflow_extensions.gha.launcher.settings import Settings
+    from metaflow_extensions.gha.settings import Settings
 
 # Stands in a remedy for the account, which only GitHub can tell.
 OWNER = "OWNER"

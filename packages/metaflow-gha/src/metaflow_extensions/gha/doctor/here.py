@@ -10,20 +10,25 @@ import sys
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from metaflow_extensions.gha.setup.checks import Found, Question, UnmetError
-from metaflow_extensions.gha.setup.credentials import (
+from metaflow_extensions.gha.doctor.checks import Found, Question
+from metaflow_extensions.gha.errors import UnmetError
+from metaflow_extensions.gha.prerequisites.credentials import (
     CredentialKind,
     Credentials,
     local_credentials,
 )
-from metaflow_extensions.gha.setup.gh_commands import version_of
-from metaflow_extensions.gha.setup.repository_values import SyncMode
-from metaflow_extensions.gha.setup.required_settings import ROOT_EXAMPLE, require_root, require_s3
+from metaflow_extensions.gha.prerequisites.gh_commands import version_of
+from metaflow_extensions.gha.prerequisites.repository_values import SyncMode
+from metaflow_extensions.gha.prerequisites.required_settings import (
+    ROOT_EXAMPLE,
+    require_root,
+    require_s3,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from metaflow_extensions.gha.launcher.settings import Settings
+    from metaflow_extensions.gha.settings import Settings
 
 
 class Here:

@@ -7,20 +7,19 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from metaflow_extensions.gha.setup.checks import UnmetError
-from metaflow_extensions.gha.setup.credentials import CredentialKind, Credentials
+from metaflow_extensions.gha.errors import UnmetError
+from metaflow_extensions.gha.prerequisites.credentials import CredentialKind, Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from metaflow_extensions.gha.setup.gh_commands import GhCommands
+    from metaflow_extensions.gha.prerequisites.gh_commands import GhCommands
 
 ROOT = "METAFLOW_DATASTORE_SYSROOT_S3"
 ENDPOINT = "AWS_ENDPOINT_URL_S3"
 REGION = "AWS_REGION"
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 SESSION_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105  # the name of a secret
-SERVICE = "METAFLOW_SERVICE_URL"
 SERVICE_KEY = "METAFLOW_SERVICE_AUTH_KEY"
 
 # The second name under which a VM looks for a value.
@@ -52,13 +51,14 @@ class SyncMode(enum.Enum):
 class LocalValues:
     """What a run uses on this machine, by the names that GitHub holds it by.
 
-    `unreachable` says for a variable with an address that no VM of GitHub can reach why that is.
+    `unreachable` says why no VM of GitHub can reach the store's address, and is empty where they can. The metadata
+    service is not among the variables: where it is, each job is told.
     """
 
     credentials: Credentials
     service_key: str | None = field(repr=False)
     variables: Mapping[str, str]
-    unreachable: Mapping[str, str] = field(default_factory=dict)
+    unreachable: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,9 @@ def require_reachable(
         the address that works here reaches no VM, and GitHub knows no other
     """
     here, there = local.variables.get(ENDPOINT), read_variable(held, ENDPOINT)
-    if ENDPOINT in local.unreachable and not there:
+    if local.unreachable and not there:
         raise UnmetError(
-            f"No VM of GitHub can reach {here}: {local.unreachable[ENDPOINT]}. Use a store on the internet, or "
+            f"No VM of GitHub can reach {here}: {local.unreachable}. Use a store on the internet, or "
             f"tell {commands.name} by which address the internet knows this one.",
             commands.set_variable(ENDPOINT, "https://HOST", is_there=False),
         )
@@ -174,7 +174,7 @@ def variable_changes(
         set_it = commands.set_variable(name, here, is_there=name in held)
         if there and there.rstrip("/") == here.rstrip("/"):
             continue
-        if name in local.unreachable:
+        if name == ENDPOINT and local.unreachable:
             notes.append(
                 Note(f"{name} is {there or 'unset'} for the VMs, which cannot reach {here}.", "")
             )

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 from metaflow import metaflow_config
 
-from metaflow_extensions.gha.setup.addresses import Runners, host_of, obstacle
-from metaflow_extensions.gha.setup.checks import UnmetError
-from metaflow_extensions.gha.setup.repository_values import ENDPOINT, ROOT, SERVICE
+from metaflow_extensions.gha.errors import UnmetError
+from metaflow_extensions.gha.prerequisites.addresses import Runners, host_of, obstacle
+from metaflow_extensions.gha.prerequisites.repository_values import ENDPOINT, ROOT
 
 if TYPE_CHECKING:
-    from metaflow_extensions.gha.launcher.settings import Settings
+    from metaflow_extensions.gha.settings import Settings
 
 ROOT_EXAMPLE = "s3://BUCKET/metaflow"
+SERVICE = "METAFLOW_SERVICE_URL"
+
 S3_ROOT = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[!-~]*)?")
 
 

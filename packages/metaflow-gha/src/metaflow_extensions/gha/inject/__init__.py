@@ -1,0 +1,1 @@
+"""Writes the workflow that starts the VMs into the user's repository."""

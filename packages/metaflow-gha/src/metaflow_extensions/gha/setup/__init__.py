@@ -1,1 +1,0 @@
-"""What sets a repository up: the workflow that starts its VMs, and what the VMs need."""
