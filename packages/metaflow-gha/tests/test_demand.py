@@ -5,9 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gha_dispatch import RepositoryView
+from metaflow_extensions.gha.launcher.backend import first_width
 from metaflow_extensions.gha.launcher.demand import UNBOUNDED, Demand, graph_width
 from metaflow_extensions.gha.launcher.supervisor import BOOT, Wave
 
@@ -54,6 +57,15 @@ def test_a_flow_without_gha_steps_uses_none() -> None:
 
 def test_a_foreach_may_use_any_number() -> None:
     assert graph_width(FOREACH, frozenset({"work"})) == UNBOUNDED
+
+
+@pytest.mark.parametrize(("visibility", "width"), [("public", UNBOUNDED), ("private", 1)])
+def test_vms_for_items_that_nobody_has_counted_are_asked_for_only_where_they_are_free(
+    visibility: str, width: int
+) -> None:
+    view = RepositoryView("o/r", visibility, "main", is_fork=False, is_archived=False, url="")
+    assert first_width(FOREACH, frozenset({"work"}), view) == width
+    assert first_width(BRANCHES, frozenset(BRANCHES), view) == 3
 
 
 def test_a_foreach_with_nothing_remote_inside_uses_what_is_around_it() -> None:

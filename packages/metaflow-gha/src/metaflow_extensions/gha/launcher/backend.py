@@ -33,7 +33,7 @@ from metaflow_extensions.gha.settings import QUEUES, Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gha_dispatch import GitHub
+    from gha_dispatch import GitHub, RepositoryView
     from gha_queue import Queue
 
 # Server seconds without a sign of the launcher after which the VMs stop by themselves.
@@ -101,7 +101,7 @@ class Backend:
         require_s3(flow_datastore.TYPE)
         root = require_root(settings)
         require_endpoint(settings)
-        github, sync = _github(settings, root, say)
+        github, view, sync = _github(settings, root, say)
         name = f"{flow.name}/{run_id}.{secrets.token_hex(4)}"
         queue_url = f"{root}/{QUEUES}/{name}"
         queue = _queue(queue_url, settings)
@@ -120,8 +120,8 @@ class Backend:
             workflow=settings.caller_workflow,
             queue_path=f"{QUEUES}/{name}",
             limit=limit,
-            first_wave=max(1, min(limit, graph_width(graph, frozenset(decorators)))),
-            ref=settings.dispatch_ref or None,
+            first_wave=max(1, min(limit, first_width(graph, frozenset(decorators), view))),
+            ref=settings.dispatch_ref or view.default_branch,
             python=f"{sys.version_info.major}.{sys.version_info.minor}",
         )
         _raise_descriptor_limit()
@@ -151,12 +151,23 @@ class Backend:
         self._supervisor.close(cancel=not well)
 
 
+def first_width(graph: Any, on_gha: frozenset[str], view: RepositoryView) -> int:
+    """How many VMs the run may use from its first task on.
+
+    Where minutes are free, the VMs of a foreach boot while its first step runs, however many items it will have.
+    Where they are paid, they are asked for when the items are there.
+    """
+    if view.visibility == "public":
+        return graph_width(graph, on_gha)
+    return graph_width(graph, on_gha, foreach=1)
+
+
 def _github(
     settings: Settings, root: str, say: Callable[..., None]
-) -> tuple[GitHub, SecretSync | None]:
+) -> tuple[GitHub, RepositoryView, SecretSync | None]:
     """The repository, seen through the user's own `gh`, with the workflow that fits this run, and what it lacks.
 
-    Costs one request, and two more when something here changed since the last run.
+    Costs two requests, and two more when something here changed since the last run.
     """
     from gha_dispatch import DispatchError, GitHub, PermissionDeniedError, find_gh
 
@@ -181,7 +192,7 @@ def _github(
         except PermissionDeniedError as error:
             say(f"{error} Whether the VMs have all they need is not known.", system_msg=True)
             sync = None
-        return github, sync
+        return github, github.about(), sync
     except DispatchError as error:
         raise GhaException(str(error)) from None
 

@@ -14,16 +14,18 @@ SWITCH = "split-switch"
 UNBOUNDED = 1 << 30
 
 
-def graph_width(graph: Any, on_gha: frozenset[str]) -> int:
-    """The most tasks of the steps `on_gha` that can run at the same time.
-
-    A foreach counts as UNBOUNDED when anything inside it runs on GitHub Actions.
-    """
-    return _width(graph, "start", None, on_gha, frozenset())
+def graph_width(graph: Any, on_gha: frozenset[str], *, foreach: int = UNBOUNDED) -> int:
+    """The most tasks of the steps `on_gha` that can run at the same time, a foreach taken to have `foreach` items."""
+    return min(_width(graph, "start", None, on_gha, foreach, frozenset()), UNBOUNDED)
 
 
 def _width(
-    graph: Any, name: str | None, stop: str | None, on_gha: frozenset[str], seen: frozenset[str]
+    graph: Any,
+    name: str | None,
+    stop: str | None,
+    on_gha: frozenset[str],
+    foreach: int,
+    seen: frozenset[str],
 ) -> int:
     """The width of the chain from `name` up to, not including, `stop`."""
     widest = 0
@@ -34,21 +36,22 @@ def _width(
         following: str | None = node.out_funcs[0] if node.out_funcs else None
         if node.type in (SPLIT, FOREACH):
             branches = [
-                _width(graph, branch, node.matching_join, on_gha, seen) for branch in node.out_funcs
+                _width(graph, branch, node.matching_join, on_gha, foreach, seen)
+                for branch in node.out_funcs
             ]
             if node.type == SPLIT:
                 inside = sum(branches)
             elif getattr(node, "parallel_foreach", False):
                 inside = max(branches)  # all nodes of @parallel are processes of one VM
             else:
-                inside = UNBOUNDED * min(1, max(branches))
+                inside = foreach * max(branches)
             widest = max(widest, inside)
             following = node.matching_join
         elif node.type == SWITCH:
-            ways = [_width(graph, branch, stop, on_gha, seen) for branch in node.out_funcs]
+            ways = [_width(graph, branch, stop, on_gha, foreach, seen) for branch in node.out_funcs]
             return max(widest, *ways)
         name = following
-    return min(widest, UNBOUNDED)
+    return widest
 
 
 @dataclass(frozen=True)

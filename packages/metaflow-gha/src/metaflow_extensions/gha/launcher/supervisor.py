@@ -51,7 +51,7 @@ class Run:
     queue_path: str
     limit: int
     first_wave: int
-    ref: str | None
+    ref: str
     python: str
 
 
