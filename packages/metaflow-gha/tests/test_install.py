@@ -98,6 +98,14 @@ def test_the_wheels_hold_what_metaflow_and_the_runners_need(wheels: Path) -> Non
     assert "gha_dispatch/testing/actions/actions/checkout/action.yml" in held
 
 
+def test_every_wheel_holds_the_licence_of_the_project(wheels: Path) -> None:
+    licence = (PACKAGES.parent / "LICENSE").read_bytes()
+    for wheel in wheels.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            (name,) = (name for name in archive.namelist() if name.endswith("/LICENSE"))
+            assert archive.read(name) == licence
+
+
 def test_the_repository_runs_the_worker_that_the_package_ships() -> None:
     shipped = PACKAGES / "gha-worker" / "src" / "gha_worker" / "workflows" / "worker.yml"
     assert (
