@@ -146,24 +146,47 @@ def test_secrets_come_on_stdin_or_from_a_variable_and_are_listed_by_name(
     assert done.stdout == "Set KEY of github.localhost/owner/project\n"
     assert shell("secrets", "set", "OTHER", "--env", "FROM_HERE", "--json").returncode == 0
     assert stand_in.secrets == {"KEY": b"a-value", "OTHER": b" a b "}
-    assert shell("secrets", "list").stdout == "KEY\nOTHER\n"
+    assert shell("secrets", "list").stdout == "KEY\trepository\nOTHER\trepository\n"
     assert shell("secrets", "delete", "key").stdout == (
         "Deleted KEY of github.localhost/owner/project\n"
     )
-    assert json.loads(shell("secrets", "list", "--json").stdout) == ["OTHER"]
+    listed = json.loads(shell("secrets", "list", "--json").stdout)
+    assert listed == {"repository": ["OTHER"], "organization": []}
     again = shell("secrets", "delete", "KEY")
     assert (again.returncode, again.stdout) == (Exit.REFUSED, "")
 
 
 def test_variables_are_set_and_listed_with_their_values(stand_in: GitHubStandIn) -> None:
     assert shell("variables", "set", "NEW", stdin="1\n").returncode == 0
-    assert shell("variables", "list").stdout == "NEW\t1\nREGION\teu-1\n"
+    listed = shell("variables", "list").stdout
+    assert listed == "NEW\t1\trepository\nREGION\teu-1\trepository\n"
     done = shell("variables", "delete", "NEW", "--json")
     assert json.loads(done.stdout) == {
         "name": "NEW",
         "repository": "github.localhost/owner/project",
     }
-    assert json.loads(shell("variables", "list", "--json").stdout) == {"REGION": "eu-1"}
+    remaining = json.loads(shell("variables", "list", "--json").stdout)
+    assert remaining == {"repository": {"REGION": "eu-1"}, "organization": {}}
+
+
+def test_what_an_organization_shares_is_listed_as_its_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = world.config(
+        secrets={"OWN": "a-value"},
+        organization_secrets={"OWN": "another-value", "SHARED": "a-value"},
+        organization_variables={"REGION": "eu-2", "STAGE": "b"},
+    )
+    with GitHubStandIn(config) as stand_in:
+        enter(monkeypatch, stand_in)
+        monkeypatch.setenv("GH_REPO", "github.localhost/owner/project")
+        assert shell("secrets", "list").stdout == "OWN\trepository\nSHARED\torganization\n"
+        listed = shell("variables", "list").stdout
+        assert listed == "REGION\teu-1\trepository\nSTAGE\tb\torganization\n"
+        secrets = json.loads(shell("secrets", "list", "--json").stdout)
+        assert secrets == {"repository": ["OWN"], "organization": ["SHARED"]}
+        variables = json.loads(shell("variables", "list", "--json").stdout)
+        assert variables == {"repository": {"REGION": "eu-1"}, "organization": {"STAGE": "b"}}
 
 
 def test_whoami_tells_who_where_and_what_is_allowed(github: GitHub) -> None:
@@ -231,7 +254,7 @@ def test_the_repository_is_read_off_the_remotes(
 ) -> None:
     monkeypatch.delenv("GH_REPO")
     git(world.caller, "remote", "add", "origin", "http://github.localhost/owner/project.git")
-    assert shell("variables", "list", directory=world.caller).stdout == "REGION\teu-1\n"
+    assert shell("variables", "list", directory=world.caller).stdout.startswith("REGION\teu-1\t")
 
 
 @pytest.mark.parametrize(

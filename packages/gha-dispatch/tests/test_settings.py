@@ -9,7 +9,13 @@ from dispatch_world import World, enter
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gha_dispatch import GitHub, GitHubUnavailableError, Repository, find_gh
+from gha_dispatch import (
+    GitHub,
+    GitHubUnavailableError,
+    Repository,
+    SingleSignOnError,
+    find_gh,
+)
 from gha_dispatch._names import check
 from gha_dispatch.testing import Fault, FaultKind, GitHubStandIn
 
@@ -76,6 +82,38 @@ def test_a_lost_answer_is_asked_for_again(
     patient.secrets.delete("KEY")
     assert dict(stand_in.variables) == {"NEW": "1"}
     assert stand_in.secrets == {}
+
+
+def test_what_an_organization_shares_is_told_apart_from_the_repositorys_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {f"V{number:03}": str(number) for number in range(61)}
+    secrets = {f"S{number:03}": "a-value" for number in range(101)}
+    config = world.config(organization_secrets=secrets, organization_variables=variables)
+    with GitHubStandIn(config) as stand_in:
+        enter(monkeypatch, stand_in)
+        github = GitHub(find_gh(), Repository.parse("owner/project"))
+        assert github.secrets.inherited() == sorted(secrets)
+        assert github.variables.inherited() == variables
+        assert (github.secrets.names(), github.variables.names()) == ([], ["REGION"])
+
+
+@pytest.mark.parametrize("status", [None, 403, 404])
+def test_a_repository_of_a_user_or_out_of_reach_inherits_nothing(
+    github: GitHub, stand_in: GitHubStandIn, status: int | None
+) -> None:
+    if status is not None:
+        stand_in.inject(Fault(FaultKind.REFUSE, "GET", "/organization-", status, times=2))
+    assert (github.secrets.inherited(), github.variables.inherited()) == ([], {})
+    assert len(stand_in.requests()) == 2
+
+
+def test_a_single_sign_on_is_not_taken_for_nothing_inherited(
+    github: GitHub, stand_in: GitHubStandIn
+) -> None:
+    stand_in.inject(Fault.single_sign_on("GET", "/organization-", "https://sso.example"))
+    with pytest.raises(SingleSignOnError):
+        github.secrets.inherited()
 
 
 def test_trouble_that_stays_is_told(github: GitHub, stand_in: GitHubStandIn) -> None:

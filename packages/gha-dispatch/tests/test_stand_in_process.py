@@ -83,7 +83,7 @@ def test_a_keeper_that_is_killed_takes_act_along(
 ) -> None:
     start_job(process, world, monkeypatch)
     found = subprocess.run(
-        ["pgrep", "--parent", str(process.pid), "--full", "_keeper"],
+        ["pgrep", "--parent", str(process.pid), "--full", "keeper.py"],
         check=True,
         capture_output=True,
         text=True,
@@ -115,6 +115,11 @@ def test_a_keeper_that_is_killed_takes_act_along(
             "not one of read, write",
         ),
         ('{"name": "o/r", "directory": ".", "image": 3}', "image is not an object"),
+        (
+            '{"name": "o/r", "directory": ".", "image": {}, "secrets": {"A": 1}}',
+            "secrets is not an object of strings",
+        ),
+        ('{"name": "o/r", "directory": ".", "image": {}, "max_jobs": 0}', "max_jobs is 0"),
         ('{"name": "o/r", "directory": "/nosuch", "image": {}}', "has no branch checked out"),
     ],
 )
@@ -135,6 +140,8 @@ def test_a_config_that_cannot_be_served_is_named_in_one_line(text: str, words: s
 def test_a_config_survives_its_json(world: World, tmp_path: Path) -> None:
     config = world.config(
         secrets={"A": "a"},
+        organization_secrets={"B": "a"},
+        organization_variables={"C": "c"},
         labels=("gpu",),
         state=tmp_path,
         visibility="private",

@@ -7,9 +7,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dispatch_world import World, enter, gh, gh_json
+from dispatch_world import World, enter, gh, gh_json, plain
 from nacl.public import PrivateKey, PublicKey, SealedBox
 
+from gha_dispatch import GitHub, Repository, find_gh
 from gha_dispatch.testing import GitHubStandIn
 
 if TYPE_CHECKING:
@@ -124,6 +125,44 @@ def test_a_variable_is_set_read_renamed_and_deleted(stand_in: GitHubStandIn) -> 
     assert "HTTP 404" in send("PATCH", f"{VARIABLES}/PHASE", {"value": "c"}).stderr
     for body in ({"name": "A"}, {"name": "A", "value": 1}):
         assert "HTTP 422" in send("POST", VARIABLES, body).stderr
+
+
+def test_jobs_see_what_the_organization_shares_unless_the_repository_has_its_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = world.config(
+        secrets={"KEY": "own-key"},
+        variables={"REGION": "own-region"},
+        organization_secrets={"KEY": "shared-key", "OTHER": "shared-other"},
+        organization_variables={"REGION": "shared-region", "STAGE": "shared-stage"},
+    )
+    step = """
+        runs-on: ubuntu-latest
+        steps:
+          - env:
+              A: ${{ secrets.KEY }} ${{ secrets.OTHER }} ${{ vars.REGION }} ${{ vars.STAGE }}
+            run: printf %s "$A" > OUT/seen
+    """
+    with GitHubStandIn(config) as stand_in:
+        enter(monkeypatch, stand_in)
+        github = GitHub(find_gh(), Repository.parse("owner/project"))
+        run = plain(world, github, step.replace("OUT", str(world.out)))
+        assert run.conclusion == "success"
+        seen = (world.out / "seen").read_text()
+        assert seen == "own-key shared-other own-region shared-stage"
+        assert "shared-other" not in stand_in.log(run.id)
+        assert gh_json("api", "repos/owner/project")["owner"]["type"] == "Organization"
+        shared = gh_json("api", "repos/owner/project/actions/organization-secrets")
+        assert [one["name"] for one in shared["secrets"]] == ["KEY", "OTHER"]
+        page = gh_json("api", "repos/owner/project/actions/organization-variables?per_page=1")
+        assert (page["total_count"], page["variables"][0]["value"]) == (2, "shared-region")
+
+
+def test_a_repository_of_a_user_has_nothing_shared(stand_in: GitHubStandIn) -> None:
+    for kind in ("secrets", "variables"):
+        assert "HTTP 404" in gh("api", f"repos/owner/project/actions/organization-{kind}").stderr
+    assert gh_json("api", "repos/owner/project")["owner"]["type"] == "User"
+    assert (stand_in.secrets, stand_in.variables) == ({}, {"REGION": "eu-1"})
 
 
 def test_variables_come_in_pages_of_ten_and_at_most_thirty(

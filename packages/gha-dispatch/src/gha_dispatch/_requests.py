@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from gha_dispatch._errors import PermissionDeniedError, RepositoryNotFoundError
 from gha_dispatch._refusals import of_repository
 
 if TYPE_CHECKING:
@@ -62,6 +63,18 @@ class Requests:
             items += body[key]
             if not body[key] or len(items) >= body["total_count"]:
                 return items
+
+    def inherited(self, kind: str, size: int = PAGE) -> list[Json]:
+        """The organization's secrets or variables (`kind`) that it shares with the repository.
+
+        Empty where there is no organization, and for a login that may not ask. One request per
+        `size`.
+        """
+        path, action = f"/actions/organization-{kind}", f"list the organization's {kind}"
+        try:
+            return self.pages(path, kind, action, size)
+        except (PermissionDeniedError, RepositoryNotFoundError):
+            return []
 
     def delete(self, path: str, action: str) -> None:
         """Delete what has this path, if it is there. One request, two when it is not."""

@@ -27,6 +27,15 @@ class Secrets:
         found = self.requests.pages("/actions/secrets", "secrets", "list the secrets")
         return sorted(str(secret["name"]) for secret in found)
 
+    def inherited(self) -> list[str]:
+        """The names of the organization's secrets that workflows here can use too, sorted.
+
+        The repository's own go before those of the same name. Empty for a login that may not ask,
+        and where no organization owns the repository. One request per 100.
+        https://docs.github.com/en/rest/actions/secrets#list-repository-organization-secrets
+        """
+        return sorted(str(secret["name"]) for secret in self.requests.inherited("secrets"))
+
     def set(self, name: str, value: str) -> None:
         """Set a secret. gh seals the value, which reaches it on stdin. Two requests.
 

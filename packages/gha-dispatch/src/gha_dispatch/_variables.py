@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from gha_dispatch._names import check
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gha_dispatch._gh import Json
     from gha_dispatch._requests import Requests
 
 PAGE = 30  # the most variables that GitHub lists in one answer
@@ -26,11 +29,17 @@ class Variables:
 
     def values(self) -> dict[str, str]:
         """The variables with their values, sorted by name. One request per 30."""
-        found = self.requests.pages(
-            "/actions/variables", "variables", "list the variables", size=PAGE
-        )
-        pairs = ((str(variable["name"]), str(variable["value"])) for variable in found)
-        return dict(sorted(pairs))
+        action = "list the variables"
+        return _values(self.requests.pages("/actions/variables", "variables", action, PAGE))
+
+    def inherited(self) -> dict[str, str]:
+        """The organization's variables that workflows here can use too, sorted by name.
+
+        The repository's own go before those of the same name. Empty for a login that may not ask,
+        and where no organization owns the repository. One request per 30.
+        https://docs.github.com/en/rest/actions/variables#list-repository-organization-variables
+        """
+        return _values(self.requests.inherited("variables", PAGE))
 
     def set(self, name: str, value: str) -> None:
         """Set a variable, through gh's stdin. One request, two when it exists.
@@ -54,3 +63,7 @@ class Variables:
         """
         check("variable", name)
         self.requests.delete(f"/actions/variables/{name}", f"delete the variable {name}")
+
+
+def _values(found: Iterable[Json]) -> dict[str, str]:
+    return dict(sorted((str(variable["name"]), str(variable["value"])) for variable in found))

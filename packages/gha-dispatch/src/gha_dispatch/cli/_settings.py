@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gha_dispatch._secrets import Secrets
     from gha_dispatch._variables import Variables
 
+OWN, SHARED = "repository", "organization"
 _from_environment = click.option(
     "--env", "variable", metavar="VARIABLE", help="Take the value of this environment variable."
 )
@@ -35,23 +36,34 @@ def variables() -> None:
 @secrets.command("list")
 @repository_and_json
 def list_secrets(repo: str | None, as_json: bool) -> None:
-    """List the names; GitHub never tells the values."""
-    names = connect(repo).secrets.names()
+    """List the names that workflows can use, and whose they are.
+
+    GitHub never tells the values. The organization's are those that it shares with the repository.
+    """
+    secrets = connect(repo).secrets
+    own = secrets.names()
+    shared = [name for name in secrets.inherited() if name not in own]
     if as_json:
-        print_json(names)
+        print_json({OWN: own, SHARED: shared})
     else:
-        print_rows((name,) for name in names)
+        print_rows([*((name, OWN) for name in own), *((name, SHARED) for name in shared)])
 
 
 @variables.command("list")
 @repository_and_json
 def list_variables(repo: str | None, as_json: bool) -> None:
-    """List the names with their values."""
-    values = connect(repo).variables.values()
+    """List the names and values that workflows can use, and whose they are.
+
+    The organization's are those that it shares with the repository.
+    """
+    variables = connect(repo).variables
+    own = variables.values()
+    shared = {name: value for name, value in variables.inherited().items() if name not in own}
     if as_json:
-        print_json(values)
+        print_json({OWN: own, SHARED: shared})
     else:
-        print_rows(values.items())
+        rows = [(*item, OWN) for item in own.items()]
+        print_rows([*rows, *((*item, SHARED) for item in shared.items())])
 
 
 @secrets.command("set")

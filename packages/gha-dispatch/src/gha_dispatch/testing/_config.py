@@ -14,6 +14,14 @@ from gha_dispatch.testing._api.access import ROLES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MAPPINGS = (
+    "image",
+    "secrets",
+    "variables",
+    "organization_secrets",
+    "organization_variables",
+    "actions",
+)
 VISIBILITIES = ("public", "private", "internal")
 
 
@@ -34,6 +42,9 @@ class StandInConfig:
     `permissions`, such as {"actions": "write"}, and None there stands for all. `oidc`: whether jobs
     with `id-token: write` can ask for tokens.
 
+    `organization_secrets` and `organization_variables` are what the owner, who is an organization
+    where there are any, shares with the repository.
+
     Raises ValueError for values that GitHub does not know.
     """
 
@@ -42,6 +53,8 @@ class StandInConfig:
     image: Mapping[str, str]
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     variables: Mapping[str, str] = field(default_factory=dict)
+    organization_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    organization_variables: Mapping[str, str] = field(default_factory=dict)
     actions: Mapping[str, Path] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     max_jobs: int = 20
@@ -64,6 +77,8 @@ class StandInConfig:
         ):
             if value not in known:
                 raise ValueError(f"{what} is {value!r}, not one of {', '.join(known)}.")
+        if self.max_jobs < 1:
+            raise ValueError(f"max_jobs is {self.max_jobs}: no job would ever start.")
 
     @classmethod
     def from_json(cls, text: str) -> StandInConfig:
@@ -81,9 +96,10 @@ class StandInConfig:
         missing = [name for name in ("name", "directory", "image") if name not in body]
         if missing:
             raise ValueError(f"missing field: {', '.join(missing)}.")
-        for name in ("image", "secrets", "variables", "actions"):
-            if not isinstance(body.get(name, {}), dict):
-                raise ValueError(f"{name} is not an object.")  # noqa: TRY004 -- of the text
+        for name in MAPPINGS:
+            given = body.get(name, {})
+            if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
+                raise ValueError(f"{name} is not an object of strings.")
         body["directory"] = Path(body["directory"])
         body["actions"] = {key: Path(path) for key, path in body.get("actions", {}).items()}
         body["labels"] = tuple(body.get("labels", ()))

@@ -137,9 +137,24 @@ class Hosted:
     visibility: str
     is_fork: bool
     is_archived: bool
+    organization_secrets: Entries[bytes]
+    organization_variables: Entries[str]
     is_enabled: bool = True  # whether Actions may run
     workflows: Workflows = field(init=False)
 
     def __post_init__(self) -> None:
         """Register nothing yet: that costs calls of git."""
         self.workflows = Workflows(self.git)
+
+    @property
+    def has_organization(self) -> bool:
+        """Whether the owner is an organization: one that shares something."""
+        return bool(self.organization_secrets.all() or self.organization_variables.all())
+
+    def job_secrets(self) -> dict[str, bytes]:
+        """What jobs find: the repository's own before the organization's of the same name."""
+        return self.organization_secrets.values() | self.secrets.values()
+
+    def job_variables(self) -> dict[str, str]:
+        """What jobs find: the repository's own before the organization's of the same name."""
+        return self.organization_variables.values() | self.variables.values()

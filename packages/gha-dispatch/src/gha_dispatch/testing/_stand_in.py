@@ -75,11 +75,13 @@ class GitHubStandIn:
         self._mapped = Mapped(config.actions)
         self._hosted = Hosted(
             git=GitRepository(config.name, config.directory),
-            secrets=Entries({key: value.encode() for key, value in config.secrets.items()}),
+            secrets=_secrets(config.secrets),
             variables=Entries(config.variables),
             visibility=config.visibility,
             is_fork=config.is_fork,
             is_archived=config.is_archived,
+            organization_secrets=_secrets(config.organization_secrets),
+            organization_variables=Entries(config.organization_variables),
         )
         self._runs = Runs(config.max_jobs)
         self._limit = RateLimit()
@@ -292,6 +294,10 @@ class GitHubStandIn:
     @property
     def _logs(self) -> Path:
         return (self.config.state or self._started) / "runs"
+
+
+def _secrets(values: Mapping[str, str]) -> Entries[bytes]:
+    return Entries({name: value.encode() for name, value in values.items()})
 
 
 def _gh() -> Path:

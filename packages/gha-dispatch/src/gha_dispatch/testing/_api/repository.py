@@ -92,6 +92,7 @@ class RepositoryApi:
         if git is None or (is_own and self._refusal() is not None):
             return None
         owner, _, short = git.name.partition("/")
+        kind = "Organization" if is_own and self._hosted.has_organization else "User"
         visibility = self._hosted.visibility if is_own else "public"
         flags = (
             self._token.role_flags() if is_own else {"admin": False, "push": False, "pull": True}
@@ -100,7 +101,7 @@ class RepositoryApi:
             "id": 1 if is_own else 2,
             "name": short,
             "full_name": git.name,
-            "owner": {"login": owner, "id": 1, "type": "User"},
+            "owner": {"login": owner, "id": 1, "type": kind},
             "private": visibility != "public",
             "visibility": visibility,
             "fork": is_own and self._hosted.is_fork,

@@ -19,7 +19,7 @@ from gha_dispatch.testing._api.route import Paging, Route, body_of
 from gha_dispatch.testing._api.timestamp import timestamp
 
 if TYPE_CHECKING:
-    from gha_dispatch.testing._hosted import Entry, Hosted
+    from gha_dispatch.testing._hosted import Entries, Entry, Hosted
 
 KEY_ID = "1"
 MAX_SECRETS = 100
@@ -38,8 +38,10 @@ class SecretsApi:
 
     def routes(self) -> list[Route]:
         """The addresses of this part."""
-        root = f"/repos/{re.escape(self._hosted.git.name)}/actions/secrets"
+        actions = f"/repos/{re.escape(self._hosted.git.name)}/actions"
+        root = f"{actions}/secrets"
         return [
+            Route("GET", f"{actions}/organization-secrets", self._list_shared, READ),
             Route("GET", root, self._list, READ),
             Route("GET", f"{root}/public-key", self._public_key, READ),
             Route("GET", f"{root}/([^/]+)", self._get, READ),
@@ -48,8 +50,12 @@ class SecretsApi:
         ]
 
     def _list(self, request: Request) -> Response:
-        entries = self._hosted.secrets.all()
-        return Paging().answer(request, "secrets", entries, lambda item: _view(*item))
+        return _listed(request, self._hosted.secrets)
+
+    def _list_shared(self, request: Request) -> Response:
+        if not self._hosted.has_organization:
+            return refused(HTTPStatus.NOT_FOUND, "Not Found")
+        return _listed(request, self._hosted.organization_secrets)
 
     def _get(self, _request: Request, name: str) -> Response:
         entry = self._hosted.secrets.get(name)
@@ -101,6 +107,10 @@ def refuse_name(kind: str, name: str) -> None:
         )
     if name.upper().startswith("GITHUB_"):
         raise ValueError(f"{kind} names must not start with GITHUB_.")
+
+
+def _listed(request: Request, entries: Entries[bytes]) -> Response:
+    return Paging().answer(request, "secrets", entries.all(), lambda item: _view(*item))
 
 
 def _view(name: str, entry: Entry[bytes]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from gha_dispatch.testing._api.secrets import refuse_name
 from gha_dispatch.testing._api.timestamp import timestamp
 
 if TYPE_CHECKING:
-    from gha_dispatch.testing._hosted import Entry, Hosted
+    from gha_dispatch.testing._hosted import Entries, Entry, Hosted
 
 MAX_VARIABLES = 500
 MAX_BYTES = 48 * 1024
@@ -32,8 +32,10 @@ class VariablesApi:
 
     def routes(self) -> list[Route]:
         """The addresses of this part."""
-        root = f"/repos/{re.escape(self._hosted.git.name)}/actions/variables"
+        actions = f"/repos/{re.escape(self._hosted.git.name)}/actions"
+        root = f"{actions}/variables"
         return [
+            Route("GET", f"{actions}/organization-variables", self._list_shared, READ),
             Route("GET", root, self._list, READ),
             Route("POST", root, self._create, WRITE),
             Route("GET", f"{root}/([^/]+)", self._get, READ),
@@ -42,8 +44,12 @@ class VariablesApi:
         ]
 
     def _list(self, request: Request) -> Response:
-        entries, paging = self._hosted.variables.all(), Paging(default=10, most=30)
-        return paging.answer(request, "variables", entries, lambda item: _view(*item))
+        return _listed(request, self._hosted.variables)
+
+    def _list_shared(self, request: Request) -> Response:
+        if not self._hosted.has_organization:
+            return refused(HTTPStatus.NOT_FOUND, "Not Found")
+        return _listed(request, self._hosted.organization_variables)
 
     def _get(self, _request: Request, name: str) -> Response:
         entry = self._hosted.variables.get(name)
@@ -98,6 +104,11 @@ def _refuse_more(count: int) -> None:
 def _refuse_size(value: str) -> None:
     if len(value.encode()) > MAX_BYTES:
         raise ValueError(f"Variable value is larger than {MAX_BYTES // 1024} KB")
+
+
+def _listed(request: Request, entries: Entries[str]) -> Response:
+    paging = Paging(default=10, most=30)
+    return paging.answer(request, "variables", entries.all(), lambda item: _view(*item))
 
 
 def _view(name: str, entry: Entry[str]) -> dict[str, str]:

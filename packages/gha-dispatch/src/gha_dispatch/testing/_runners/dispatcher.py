@@ -63,7 +63,7 @@ class Dispatcher:
         # read when a run is queued: what is set later is not seen
         secrets = {
             name: value.decode("utf-8", "replace")
-            for name, value in self._hosted.secrets.values().items()
+            for name, value in self._hosted.job_secrets().items()
         }
         secrets["GITHUB_TOKEN"] = f"ghs_{random.token_hex(20)}"
         number = self._runs.next_number()
@@ -83,7 +83,7 @@ class Dispatcher:
         declared = (trigger(document, "workflow_dispatch") or {}).get("inputs") or {}
         contexts = {
             "inputs": typed_inputs(declared, inputs),
-            "vars": self._hosted.variables.values(),
+            "vars": self._hosted.job_variables(),
             "github": {**self._github(run, ref), "event": {"inputs": dict(inputs)}},
         }
         try:
