@@ -91,7 +91,10 @@ def test_exit_codes_and_signals_are_told_apart(bench: Bench) -> None:
 def test_a_script_gets_default_signals_and_no_input(bench: Bench) -> None:
     with bench.start("grep SigIgn /proc/self/status; cat; yes | head -1") as guarded:
         assert wait(guarded).exit_code == 0
-    assert bench.log() == "SigIgn:\t0000000000000000\ny\n"
+    ignored, rest = bench.log().split("\n", 1)
+    # 32 and 33 are the C library's own, and a newer Python starts children without them.
+    assert int(ignored.removeprefix("SigIgn:"), 16) & (1 << 31) - 1 == 0
+    assert rest == "y\n"
 
 
 def test_neither_script_nor_environment_is_on_a_command_line(bench: Bench) -> None:
