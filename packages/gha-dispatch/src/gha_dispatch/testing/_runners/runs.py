@@ -98,7 +98,7 @@ class Runs:
             self._runs[run.id] = run
             if order.concurrency is not None and not self._ask(run, order.concurrency).is_granted:
                 run.status = "pending"
-        self._spawn(self._run, run, order)
+            self._spawn(self._run, run, order)
 
     def next_number(self) -> int:
         """The number of the next run, from 1."""
@@ -196,8 +196,8 @@ class Runs:
                 conclusion = "failure"
             elif self._enter(run, job):
                 conclusion = self._execute(run, job, order)
-        except OSError as error:
-            self._note(run, job, f"the runner failed: {error}")
+        except Exception as error:  # noqa: BLE001 -- a job without an end would hold its run for ever
+            self._note(run, job, f"the runner failed: {' '.join(str(error).split())}")
             conclusion = "failure"
         with self._changed:
             job.status, job.conclusion, job.ended = COMPLETED, conclusion, time.time()
