@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gha_dispatch import GhNotFoundError, find_gh
+from gha_dispatch import Gh, GhNotFoundError, find_gh
 from gha_dispatch._gh import parse_answer, unofficial_gh
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ def no_explicit_gh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GHA_DISPATCH_GH", raising=False)
 
 
-def executable(path: Path) -> Path:
+def executable(path: Path, script: str = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("#!/bin/sh\n")
+    path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return path
 
@@ -76,6 +76,18 @@ def test_an_explicit_gh_is_taken_or_named_as_wrong(
     monkeypatch.setenv("GHA_DISPATCH_GH", os.fspath(tmp_path / "nothing"))
     with pytest.raises(GhNotFoundError, match="GHA_DISPATCH_GH"):
         find_gh()
+
+
+def test_a_gh_that_hangs_is_named_and_not_the_network(tmp_path: Path) -> None:
+    path = executable(tmp_path / "gh", "exec sleep 60")
+    with pytest.raises(GhNotFoundError, match=r"does not say which gh it is within 0\.2 s"):
+        Gh(path, timeout=0.2).check_version()
+
+
+def test_a_gh_without_a_number_is_taken_for_new_enough(tmp_path: Path) -> None:
+    built = Gh(executable(tmp_path / "gh", "echo gh version DEV"))
+    built.check_version()
+    assert built.version() == "DEV"
 
 
 @pytest.mark.parametrize(

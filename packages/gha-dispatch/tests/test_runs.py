@@ -100,6 +100,17 @@ def test_a_wait_sits_out_an_outage_and_a_rate_limit(
     assert 900.0 in turned.naps
 
 
+def test_a_rate_limit_does_not_outlast_the_time_of_a_wait(
+    github: GitHub, stand_in: GitHubStandIn
+) -> None:
+    turned = Time()
+    patient = GitHub(github.gh, github.repository, clock=turned.clock, sleep=turned.sleep)
+    stand_in.inject(Fault.busy("GET", "/runs/7$", retry_after=50, times=9))
+    with pytest.raises(WaitTimeoutError):
+        patient.find(7).wait(timeout=5)
+    assert turned.naps == [5.0]
+
+
 def test_a_wait_gives_an_outage_up_after_ten_minutes(
     github: GitHub, stand_in: GitHubStandIn
 ) -> None:

@@ -146,6 +146,17 @@ def test_a_value_may_be_as_large_as_github_takes_and_no_larger(
             settings.set("KEY", largest + "x")
 
 
+def test_a_value_that_is_no_text_is_refused_without_showing_it(
+    github: GitHub, stand_in: GitHubStandIn
+) -> None:
+    for settings in (github.secrets, github.variables):
+        with pytest.raises(ValueError, match="KEY is no valid text") as caught:
+            settings.set("KEY", "a\udcffb")
+        assert caught.value.__suppress_context__
+        assert type(caught.value) is ValueError
+    assert stand_in.requests() == []
+
+
 @given(name=st.text(max_size=12))
 @example("a\n")
 @example("Github_x")

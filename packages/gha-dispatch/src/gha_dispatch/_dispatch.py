@@ -77,10 +77,11 @@ class Dispatch:
     def _look_up(self, marker: str | None, sent: float, reason: str) -> WorkflowRun:
         patience = self.requests.patience
         deadline = patience.clock() + patience.lookup
-        # a rate limit is no reason to look for longer
-        hasty = replace(self.requests, patience=replace(patience, limits=patience.lookup))
         path = f"{self.path}/runs?event=workflow_dispatch&per_page={NEWEST}"
         while marker is not None:
+            # a rate limit is no reason to look for longer
+            left = max(deadline - patience.clock(), 0.0)
+            hasty = replace(self.requests, patience=replace(patience, limits=left))
             try:
                 answer = hasty.send("GET", path)
                 found = hasty.confirmed(answer, "list the runs").body["workflow_runs"]
@@ -100,7 +101,7 @@ class Dispatch:
         raise UnclearDispatchError(repository, self.workflow.file, marker, reason)
 
     def _refused(self, answer: Answer, ref: str) -> DispatchError:
-        """The error for a refusal. Asks up to four times more when GitHub's words do not tell."""
+        """The error for a refusal. Asks up to five times more when GitHub's words do not tell."""
         repository, file = str(self.requests.repository), self.workflow.file
         is_disabled = _DISABLED.search(answer.message) is not None
         if answer.status != HTTPStatus.NOT_FOUND and not is_disabled:

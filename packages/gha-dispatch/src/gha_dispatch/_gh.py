@@ -85,7 +85,12 @@ class Gh:
 
     @cached_property
     def _version(self) -> str:
-        done = self.call(DEFAULT_HOST, ["--version"], "")
+        try:
+            done = self.call(DEFAULT_HOST, ["--version"], "")
+        except NetworkError as error:  # it asks nobody for that
+            raise GhNotFoundError(
+                f"{self.path} does not say which gh it is within {self.timeout:g} s. {INSTALL}"
+            ) from error
         match = re.match(r"gh version (\S+)", done.stdout)
         if match is None:
             raise GhNotFoundError(f"{self.path} does not say which gh it is. {INSTALL}")
@@ -93,7 +98,8 @@ class Gh:
 
     def check_version(self) -> None:
         """Raise GhTooOldError for a gh older than 2.23.0. No request."""
-        if _numbers(self.version()) < _numbers(OLDEST):
+        found = _numbers(self.version())
+        if found and found < _numbers(OLDEST):  # a build of one's own may have no number
             raise GhTooOldError(os.fspath(self.path), self.version(), OLDEST)
 
     def api(

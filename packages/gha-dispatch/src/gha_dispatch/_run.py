@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -88,14 +88,18 @@ class WorkflowRun:
         """Wait for the run's end, whatever its conclusion, for at most `timeout` seconds.
 
         One request every 2 to 15 seconds. An outage of GitHub's or the network's is sat out for
-        ten minutes, a rate limit for as long as it lasts. Raises WaitTimeoutError.
+        ten minutes, a rate limit for as long as it lasts. Raises WaitTimeoutError, late only when
+        the last request gets no answer: then by the time limits of gh.
         """
         patience = self.requests.patience
+        # a rate limit is waited for here, where the timeout is known
+        hasty = replace(self.requests, patience=replace(patience, limits=0.0))
+        run = replace(self, requests=hasty)
         began = answered = patience.clock()
         pause = POLL
         while True:
             try:
-                status = self.status()
+                status = run.status()
                 answered = patience.clock()
                 if status.status == COMPLETED:
                     return status

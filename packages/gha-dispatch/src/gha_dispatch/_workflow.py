@@ -113,11 +113,13 @@ class Workflow:
 
         `ref` is a branch or tag, None the default branch. `marker` is a text that the workflow's
         `run-name` shows for these inputs and that no other run of the same minutes has in its
-        title. One request, one more without a ref. What a rate limit refuses is sent again, for it was not done; apart
-        from that the dispatch is never sent twice: after an unclear answer (none in time, a 5xx)
-        and after one that names no run (older servers') the run is looked up by its marker, one
-        request every two seconds within the client's `lookup`. Without a marker there is nothing
-        to look for, and such an answer is an UnclearDispatchError at once.
+        title. One request, one more without a ref, up to five more to tell why it was refused.
+
+        What a rate limit refuses is sent again, for it was not done; apart from that the dispatch
+        is never sent twice: after an unclear answer (none in time, a 5xx) and after one that names
+        no run (older servers') the run is looked up by its marker, one request every two seconds
+        within the client's `lookup`. Without a marker there is nothing to look for, and such an
+        answer is an UnclearDispatchError at once.
 
         Raises WorkflowNotFoundError, WorkflowDisabledError, ActionsDisabledError,
         WorkflowNotDispatchableError, InputsRejectedError, RefNotFoundError,
