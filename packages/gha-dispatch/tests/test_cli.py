@@ -118,6 +118,7 @@ def test_inputs_come_as_json_on_stdin_and_fields_win(github: GitHub, world: Worl
         (("status", "x"), "", "'x' is no run: give its number or its URL"),
         (("status", "-w", "fleet.yml", "--wait"), "", "--wait is for one run"),
         (("cancel", "²"), "", "is no run"),
+        (("cancel", "9" * 5000), "", "is no run"),
         (("secrets", "set", "1X"), "v", "'1X' is no name for a secret"),
         (("secrets", "set", "X"), "", "The secret X is empty"),
         (("secrets", "set", "X", "--env", "NOT_SET"), "", "NOT_SET is not set"),
@@ -247,6 +248,24 @@ def test_whoami_tells_what_is_lacking(
         monkeypatch.setenv("GH_REPO", "owner/project")
         facts = dict(line.split("\t") for line in shell("whoami").stdout.splitlines())
         assert (facts["account"], facts["access"]) == (account, access)
+
+
+def test_a_runs_url_tells_the_repository(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = github.workflow("fleet.yml").dispatch({"title": "t", "vms": "[0]"})
+    monkeypatch.setenv("GH_REPO", "github.localhost/owner/another")
+    done = shell("status", "--wait", run.url, directory=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "has no workflow run" in shell("status", str(run.id)).stderr
+
+
+def test_an_empty_repository_is_not_taken_for_the_one_here(world: World) -> None:
+    git(world.caller, "remote", "add", "origin", "http://github.localhost/owner/project.git")
+    for command in (("whoami",), ("variables", "list"), ("secrets", "delete", "KEY")):
+        done = shell(*command, "--repo", "", directory=world.caller)
+        assert (done.returncode, done.stdout) == (Exit.NOT_READY, "")
+        assert "'' names no repository" in done.stderr
 
 
 def test_the_repository_is_read_off_the_remotes(

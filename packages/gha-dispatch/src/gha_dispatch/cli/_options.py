@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,8 +17,12 @@ from gha_dispatch.cli._output import say
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gha_dispatch._run import WorkflowRun
     from gha_dispatch._workflow import Workflow
 
+_RUN = re.compile(
+    r"(https?://(?P<repository>[^/]+/[^/]+/[^/]+)/actions/runs/)?(?P<id>[0-9]{1,20})([/?#].*)?"
+)
 _F = TypeVar("_F", bound="Callable[..., Any]")
 
 
@@ -39,7 +44,7 @@ def repository_and_json(command: _F) -> _F:
 
 def repository(repo: str | None) -> Repository:
     """The repository that was given, or the one of the working directory."""
-    return Repository.parse(repo) if repo else Repository.infer()
+    return Repository.infer() if repo is None else Repository.parse(repo)
 
 
 def connect(repo: str | None) -> GitHub:
@@ -62,10 +67,9 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def run_id(text: str) -> int:
-    """Read a run's id, or its URL as `run` prints it."""
-    _, _, rest = text.rpartition("/actions/runs/")
-    number = rest.partition("/")[0]
-    if not (number.isascii() and number.isdecimal()):
+def find_run(repo: str | None, text: str) -> WorkflowRun:
+    """The run with this id, or with this URL as `run` prints it, which tells the repository too."""
+    match = _RUN.fullmatch(text)
+    if match is None:
         raise click.BadParameter(f"{text!r} is no run: give its number or its URL")
-    return int(number)
+    return connect(match["repository"] or repo).find(int(match["id"]))

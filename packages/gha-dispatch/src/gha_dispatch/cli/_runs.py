@@ -11,7 +11,7 @@ import click
 from gha_dispatch._errors import PermissionDeniedError
 from gha_dispatch.cli import _options
 from gha_dispatch.cli._exits import Exit
-from gha_dispatch.cli._options import connect, repository_and_json, run_id
+from gha_dispatch.cli._options import find_run, repository_and_json
 from gha_dispatch.cli._output import print_json, print_rows, say
 
 if TYPE_CHECKING:
@@ -104,13 +104,13 @@ def status(
 ) -> Exit:
     """Show how a run and its jobs stand.
 
-    RUN is a number or a URL, as `run` prints it.
+    RUN is a number or a URL, as `run` prints it. A URL tells the repository as well.
     """
     if (run is None) == (workflow is None):
         raise click.UsageError("Give one run, or a workflow with --workflow.")
     _check_waiting(wait, timeout)
     if run is not None:
-        found = connect(repo).find(run_id(run))
+        found = find_run(repo, run)
         if wait:
             return _finish(found, timeout, as_json=as_json)
         _print_run(found.status(), found, as_json=as_json)
@@ -133,9 +133,9 @@ def status(
 def cancel(run: str, repo: str | None, as_json: bool) -> Exit:
     """Cancel a run.
 
-    RUN is a number or a URL, as `run` prints it. Its jobs end some seconds later.
+    RUN is a number or a URL, as `run` prints it. A URL tells the repository as well. Its jobs end some seconds later.
     """
-    found = connect(repo).find(run_id(run))
+    found = find_run(repo, run)
     found.cancel()
     if as_json:
         print_json({"id": found.id, "url": found.url})

@@ -30,7 +30,7 @@ def whoami(repo: str | None, as_json: bool) -> None:
     try:
         repository = _options.repository(repo)
     except NoRepositoryError:
-        if repo:
+        if repo is not None:
             raise
         _without_repository(gh, as_json=as_json)
         return
