@@ -38,7 +38,7 @@ def test_a_work_dir_that_cannot_be_made_is_one_sentence(workers: Workers, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["run"], ["run", "s3://b/q", "--lifetime", "0"], ["run", "s3://b/q", "--x"]]
+    "arguments", [["run"], ["run", "s3://b/q", "--lifetime", "0"], ["run", "s3://b/q", "--x"]]
 )
 def test_wrong_usage_exits_with_two(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "gha_worker", *arguments]
