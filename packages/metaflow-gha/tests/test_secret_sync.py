@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gha_dispatch import GitHub, Repository, find_gh
+from metaflow_extensions.gha.doctor.checks import Status
 from metaflow_extensions.gha.errors import UnmetError
 from metaflow_extensions.gha.inject.caller import CallerOptions
 from metaflow_extensions.gha.prerequisites.addresses import Runners, host_of, obstacle
@@ -21,6 +22,8 @@ from metaflow_extensions.gha.prerequisites.credentials import (
 from metaflow_extensions.gha.prerequisites.fingerprint import Fingerprint
 from metaflow_extensions.gha.prerequisites.gh_commands import GhCommands, version_of
 from metaflow_extensions.gha.prerequisites.repository_values import (
+    HeldSecrets,
+    HeldVariables,
     LocalValues,
     SyncMode,
     require_reachable,
@@ -57,7 +60,9 @@ def secrets(
     keyless: bool = False,
 ) -> set[str]:
     """The names that are set."""
-    changes = secret_changes(local(credentials), frozenset(held), mode, NEW, is_keyless=keyless)
+    changes = secret_changes(
+        local(credentials), HeldSecrets(frozenset(held)), mode, NEW, is_keyless=keyless
+    )
     return set(changes.values)
 
 
@@ -81,6 +86,14 @@ class TestSecrets:
         with pytest.raises(UnmetError, match="gh secret delete AWS_SESSION_TOKEN"):
             secrets(STATIC, {*KEYS, "AWS_SESSION_TOKEN"})
 
+    def test_a_left_over_token_of_the_organizations_is_its_owners_to_take_back(self) -> None:
+        token = frozenset({"AWS_SESSION_TOKEN"})
+        held = HeldSecrets(token | set(KEYS), token)
+        with pytest.raises(UnmetError, match="the organization of octo/project shares") as caught:
+            secret_changes(local(), held, SyncMode.AUTO, NEW, is_keyless=False)
+        (remedy,) = caught.value.remedy
+        assert remedy.startswith("# an owner of octo stops sharing AWS_SESSION_TOKEN")
+
     def test_nothing_here_and_nothing_there_asks_for_keys(self) -> None:
         with pytest.raises(UnmetError, match="gh secret set AWS_ACCESS_KEY_ID"):
             secrets(NONE, set())
@@ -92,7 +105,7 @@ class TestSecrets:
 
     def test_the_key_of_the_metadata_service_goes_along(self) -> None:
         values = LocalValues(NONE, "key", {})
-        changes = secret_changes(values, frozenset(), SyncMode.AUTO, NEW, is_keyless=True)
+        changes = secret_changes(values, HeldSecrets(), SyncMode.AUTO, NEW, is_keyless=True)
         assert changes.values == {"METAFLOW_SERVICE_AUTH_KEY": "key"}
         assert "key'" not in repr(changes) + repr(values)
 
@@ -100,28 +113,27 @@ class TestSecrets:
 class TestVariables:
     def test_only_missing_ones_are_set(self) -> None:
         here = local(METAFLOW_DATASTORE_SYSROOT_S3="s3://b/x", AWS_REGION="eu-1")
-        held = {"METAFLOW_DATASTORE_SYSROOT_S3": "s3://b/x/"}
+        held = HeldVariables({"METAFLOW_DATASTORE_SYSROOT_S3": "s3://b/x/"})
         assert variable_changes(here, held, SyncMode.AUTO, NEW).values == {"AWS_REGION": "eu-1"}
 
     def test_a_second_name_will_do(self) -> None:
         here = local(AWS_REGION="eu-1", AWS_ENDPOINT_URL_S3="https://s3.example.org")
-        held = {
-            "AWS_DEFAULT_REGION": "eu-1",
-            "METAFLOW_S3_ENDPOINT_URL": "https://s3.example.org",
-        }
+        held = HeldVariables(
+            {"AWS_DEFAULT_REGION": "eu-1", "METAFLOW_S3_ENDPOINT_URL": "https://s3.example.org"}
+        )
         changes = variable_changes(here, held, SyncMode.AUTO, NEW)
         assert (changes.values, changes.notes) == ({}, ())
 
     def test_another_bucket_stops_the_run_unless_always(self) -> None:
         here = local(METAFLOW_DATASTORE_SYSROOT_S3="s3://b/here")
-        held = {"METAFLOW_DATASTORE_SYSROOT_S3": "s3://b/there"}
+        held = HeldVariables({"METAFLOW_DATASTORE_SYSROOT_S3": "s3://b/there"})
         with pytest.raises(UnmetError, match=r"(?s)s3://b/there.*gh variable set"):
             variable_changes(here, held, SyncMode.AUTO, NEW)
         assert variable_changes(here, held, SyncMode.ALWAYS, NEW).values == here.variables
 
     def test_another_region_is_said(self) -> None:
         changes = variable_changes(
-            local(AWS_REGION="eu-1"), {"AWS_REGION": "us-2"}, SyncMode.AUTO, NEW
+            local(AWS_REGION="eu-1"), HeldVariables({"AWS_REGION": "us-2"}), SyncMode.AUTO, NEW
         )
         assert changes.values == {}
         assert "us-2" in changes.notes[0].text
@@ -129,15 +141,19 @@ class TestVariables:
     def test_an_address_that_no_vm_reaches_is_never_written(self) -> None:
         here = LocalValues(STATIC, None, {ENDPOINT: "http://10.0.0.1"}, "it is private")
         with pytest.raises(UnmetError, match="it is private"):
-            require_reachable(here, {}, NEW)
-        assert variable_changes(here, {}, SyncMode.ALWAYS, NEW).values == {}
-        held = {ENDPOINT: "https://s3.example.org"}
+            require_reachable(here, HeldVariables(), NEW)
+        assert variable_changes(here, HeldVariables(), SyncMode.ALWAYS, NEW).values == {}
+        held = HeldVariables({ENDPOINT: "https://s3.example.org"})
         assert require_reachable(here, held, NEW) == "https://s3.example.org"
         assert variable_changes(here, held, SyncMode.ALWAYS, NEW).values == {}
 
     def test_an_older_gh_gets_commands_that_it_knows(self) -> None:
         assert OLD.set_variable("A", "b c", is_there=True).startswith("gh api ")
         assert "name=A --raw-field value='b c'" in OLD.set_variable("A", "b c", is_there=False)
+        shared = HeldVariables({"AWS_REGION": "us-2"}, frozenset({"AWS_REGION"}))
+        for held, method in ((shared, "POST"), (HeldVariables(shared.values), "PATCH")):
+            changes = variable_changes(local(AWS_REGION="eu-1"), held, SyncMode.AUTO, OLD)
+            assert f"--method {method}" in changes.notes[0].remedy
         assert version_of("2.102.0-rc.1") == (2, 102, 0)
 
 
@@ -298,8 +314,27 @@ class TestSync:
         before = len(lab.stand_in.requests())
         monkeypatch.setenv(KEYS[1], "another")
         assert self.sync(lab) == []
-        assert len(lab.stand_in.requests()) == before + 2
+        assert len(lab.stand_in.requests()) == before + 4
         assert lab.stand_in.secrets[KEYS[1]] == b"invented"
+
+    def test_what_the_organization_shares_is_not_missing(
+        self, open_setup_lab: OpenSetupLab
+    ) -> None:
+        shared = {"AWS_REGION": "eu-9", "METAFLOW_DATASTORE_SYSROOT_S3": ROOT}
+        lab = open_setup_lab(
+            secrets={KEYS[0]: "invented"},
+            variables={},
+            organization_secrets=dict.fromkeys(KEYS, "invented"),
+            organization_variables=shared,
+        )
+        said = self.sync(lab)
+        assert list(lab.stand_in.secrets) == [KEYS[0]]
+        assert list(lab.stand_in.variables) == [ENDPOINT]
+        assert any(line.startswith("AWS_REGION is eu-9 for the VMs") for line in said)
+        found = lab.examine()
+        assert found["secrets"].status is Status.OK
+        assert found["variables"].status is Status.WARNING
+        assert any("AWS_REGION" in command for command in found["variables"].remedy)
 
     def test_always_overwrites(
         self, open_setup_lab: OpenSetupLab, monkeypatch: pytest.MonkeyPatch

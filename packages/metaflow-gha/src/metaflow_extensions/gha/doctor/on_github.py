@@ -19,6 +19,7 @@ from metaflow_extensions.gha.prerequisites.repository_values import (
     ROOT,
     SERVICE_KEY,
     SESSION_TOKEN,
+    HeldVariables,
     SecretChanges,
     SyncMode,
     VariableChanges,
@@ -26,11 +27,15 @@ from metaflow_extensions.gha.prerequisites.repository_values import (
     variable_changes,
 )
 from metaflow_extensions.gha.prerequisites.required_settings import require_endpoint
-from metaflow_extensions.gha.prerequisites.secret_sync import local_values
+from metaflow_extensions.gha.prerequisites.secret_sync import (
+    held_secrets,
+    held_variables,
+    local_values,
+)
 from metaflow_extensions.gha.prerequisites.workflow import Checkout, require_workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from gha_dispatch import Gh, GitHub, Permissions, Repository, RepositoryView
     from metaflow_extensions.gha.doctor.here import Here
@@ -92,7 +97,7 @@ class OnGitHub:
     def root(self) -> str | None:
         """The root of the datastore that the VMs use, where it is known."""
         try:
-            return self.held_variables.value.get(ROOT)
+            return self.held_variables.value.values.get(ROOT)
         except NeedsError:
             return None
 
@@ -228,7 +233,7 @@ class OnGitHub:
 
         _, mode = self.visibility.value, SyncMode.parse(self._settings.sync_secrets)
         try:
-            held = frozenset(self.github.secrets.names())
+            held = held_secrets(self.github)
         except PermissionDeniedError as error:
             return Found(SecretChanges(), f"not known: {error}", warning=True)
         try:
@@ -238,7 +243,7 @@ class OnGitHub:
         local = local_values(self._settings, "", credentials, self.runners)
         keyless = bool(self.options.oidc_role)
         changes = secret_changes(local, held, mode, self.commands, is_keyless=keyless)
-        missing = [name for name in changes.values if name not in held]
+        missing = [name for name in changes.values if name not in held.names]
         if missing:
             return Found(
                 SecretChanges({name: changes.values[name] for name in missing}),
@@ -249,21 +254,21 @@ class OnGitHub:
                     for name in missing
                 ),
             )
-        known = [name for name in (*KEYS, SESSION_TOKEN, SERVICE_KEY) if name in held]
+        known = [name for name in (*KEYS, SESSION_TOKEN, SERVICE_KEY) if name in held.names]
         role = "no key needed: the VMs take on a role of AWS" if keyless else ""
         return Found(
             SecretChanges(), "; ".join(filter(None, [role, ", ".join(known)])) or "none needed"
         )
 
-    def _held_variables(self) -> Found[Mapping[str, str]]:
+    def _held_variables(self) -> Found[HeldVariables]:
         """All variables there, none for a login that may not read them."""
         from gha_dispatch import PermissionDeniedError
 
         _ = self.visibility.value
         try:
-            return Found(self.github.variables.values(), "")
+            return Found(held_variables(self.github), "")
         except PermissionDeniedError as error:
-            return Found({}, f"not known: {error}", warning=True)
+            return Found(HeldVariables(), f"not known: {error}", warning=True)
 
     def _variables(self) -> Found[VariableChanges]:
         """The value is what is missing there and known here."""
@@ -278,7 +283,7 @@ class OnGitHub:
             raise NeedsError("endpoint") from None
         local = local_values(self._settings, root, Credentials(CredentialKind.NONE), self.runners)
         changes = variable_changes(local, held, mode, self.commands)
-        missing = [name for name in changes.values if name not in held]
+        missing = [name for name in changes.values if name not in held.values]
         text = [f"{', '.join(missing)}: missing there{_who_sets(mode)}."] if missing else []
         text += [note.text for note in changes.notes]
         remedy = [

@@ -55,5 +55,11 @@ class GhCommands:
         command = f"gh secret set {name} --repo {self.repository}"
         return f"printenv {name} | {command}" if from_environment else command
 
+    def stop_sharing(self, name: str) -> str:
+        """No command: gh can only say anew with which repositories an organization shares a secret."""
+        owner = self.name.partition("/")[0]
+        page = f"https://{self.host}/organizations/{owner}/settings/secrets/actions"
+        return f"# an owner of {owner} stops sharing {name} with {self.name} on {page}"
+
     def delete_secret(self, name: str) -> str:
         return f"gh secret delete {name} --repo {self.repository}"

@@ -70,6 +70,22 @@ class Note:
 
 
 @dataclass(frozen=True)
+class HeldSecrets:
+    """The names of the secrets that a VM finds; `shared` are those of the organization's."""
+
+    names: frozenset[str] = frozenset()
+    shared: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class HeldVariables:
+    """The variables that a VM finds; `shared` are the names of those of the organization's."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    shared: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class SecretChanges:
     """The secrets that are to be set on GitHub. A type of its own: no secret may end up as a variable."""
 
@@ -86,13 +102,13 @@ class VariableChanges:
 
 def secret_changes(
     local: LocalValues,
-    held: frozenset[str],
+    held: HeldSecrets,
     mode: SyncMode,
     commands: GhCommands,
     *,
     is_keyless: bool,
 ) -> SecretChanges:
-    """Compare the names of the repository's secrets with what its VMs need.
+    """Compare the names of the secrets that the VMs find with what they need.
 
     With `is_keyless` the VMs take on an AWS role by themselves, and need no keys.
 
@@ -105,22 +121,33 @@ def secret_changes(
     if not is_keyless:
         wanted |= _keys(local.credentials, held, mode, commands)
     return SecretChanges(
-        {name: text for name, text in wanted.items() if mode is SyncMode.ALWAYS or name not in held}
+        {
+            name: text
+            for name, text in wanted.items()
+            if mode is SyncMode.ALWAYS or name not in held.names
+        }
     )
 
 
 def _keys(
-    credentials: Credentials, held: frozenset[str], mode: SyncMode, commands: GhCommands
+    credentials: Credentials, held: HeldSecrets, mode: SyncMode, commands: GhCommands
 ) -> Mapping[str, str]:
-    if credentials.kind is CredentialKind.STATIC and SESSION_TOKEN in held:
+    if credentials.kind is CredentialKind.STATIC and SESSION_TOKEN in held.names:
+        is_shared = SESSION_TOKEN in held.shared
+        holder = (
+            f"the organization of {commands.name} shares"
+            if is_shared
+            else f"{commands.name} also holds"
+        )
+        remedy = commands.stop_sharing if is_shared else commands.delete_secret
         raise UnmetError(
-            f"The AWS key here is a lasting one, but {commands.name} also holds an {SESSION_TOKEN}, left over "
-            "from a temporary one: AWS refuses VMs that use both.",
-            commands.delete_secret(SESSION_TOKEN),
+            f"The AWS key here is a lasting one, but {holder} an {SESSION_TOKEN}, left over from a temporary "
+            "one: AWS refuses VMs that use both.",
+            remedy(SESSION_TOKEN),
         )
     is_storable = credentials.kind is CredentialKind.STATIC or mode is SyncMode.ALWAYS
     found = credentials.secrets if is_storable else {}
-    missing = [name for name in KEYS if name not in held and name not in found]
+    missing = [name for name in KEYS if name not in held.names and name not in found]
     if not missing:
         return found
     lack = f"{commands.name} has no secret {' and no '.join(missing)}"
@@ -137,10 +164,8 @@ def _keys(
     )
 
 
-def require_reachable(
-    local: LocalValues, held: Mapping[str, str], commands: GhCommands
-) -> str | None:
-    """The address of the store for the VMs, None for AWS's own; `held` are the repository's variables.
+def require_reachable(local: LocalValues, held: HeldVariables, commands: GhCommands) -> str | None:
+    """The address of the store for the VMs, None for AWS's own.
 
     Raises
     ------
@@ -158,9 +183,9 @@ def require_reachable(
 
 
 def variable_changes(
-    local: LocalValues, held: Mapping[str, str], mode: SyncMode, commands: GhCommands
+    local: LocalValues, held: HeldVariables, mode: SyncMode, commands: GhCommands
 ) -> VariableChanges:
-    """Compare the repository's variables with what is set here. What no VM could reach is not set there.
+    """Compare the variables that the VMs find with what is set here. What no VM could reach is not set there.
 
     Raises
     ------
@@ -171,7 +196,8 @@ def variable_changes(
     notes: list[Note] = []
     for name, here in local.variables.items():
         there = read_variable(held, name)
-        set_it = commands.set_variable(name, here, is_there=name in held)
+        is_own = name in held.values.keys() - held.shared
+        set_it = commands.set_variable(name, here, is_there=is_own)
         if there and there.rstrip("/") == here.rstrip("/"):
             continue
         if name == ENDPOINT and local.unreachable:
@@ -196,6 +222,6 @@ def variable_changes(
     return VariableChanges(values, tuple(notes))
 
 
-def read_variable(held: Mapping[str, str], name: str) -> str | None:
+def read_variable(held: HeldVariables, name: str) -> str | None:
     """What a VM takes this variable to be; None when it is missing or empty."""
-    return held.get(name) or held.get(ALSO_READ.get(name, "")) or None
+    return held.values.get(name) or held.values.get(ALSO_READ.get(name, "")) or None

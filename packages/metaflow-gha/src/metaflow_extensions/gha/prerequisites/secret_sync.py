@@ -23,6 +23,8 @@ from metaflow_extensions.gha.prerequisites.repository_values import (
     ENDPOINT,
     REGION,
     ROOT,
+    HeldSecrets,
+    HeldVariables,
     LocalValues,
     SecretChanges,
     SyncMode,
@@ -58,7 +60,7 @@ class SecretSync:
     def compare(
         cls, github: GitHub, settings: Settings, root: str, options: CallerOptions
     ) -> SecretSync | None:
-        """Compare; None where there is nothing to do. Two requests, none when nothing changed here since the last time.
+        """Compare; None where there is nothing to do. Four requests, none when nothing changed here since last time.
 
         `options` are those of the caller workflow on GitHub. Inside GitHub Actions the repository is left alone:
         a run there must not write what the next one reads.
@@ -82,12 +84,10 @@ class SecretSync:
         if fingerprint.matches(compared):
             return None
         commands = GhCommands.of(github)
-        held = github.variables.values()
+        held = held_variables(github)
         require_reachable(local, held, commands)
         variables = variable_changes(local, held, mode, commands)
-        secrets = secret_changes(
-            local, frozenset(github.secrets.names()), mode, commands, is_keyless=is_keyless
-        )
+        secrets = secret_changes(local, held_secrets(github), mode, commands, is_keyless=is_keyless)
         return cls(github, secrets, variables, fingerprint, compared)
 
     def apply(self) -> Iterator[str]:
@@ -96,6 +96,18 @@ class SecretSync:
         yield from set_secrets(self.github, self.secrets)
         yield from (note.text for note in self.variables.notes)
         self.fingerprint.remember(self.compared)
+
+
+def held_secrets(github: GitHub) -> HeldSecrets:
+    """Ask for the repository's own secrets and those that its organization shares with it. Two requests."""
+    own, shared = frozenset(github.secrets.names()), frozenset(github.secrets.inherited())
+    return HeldSecrets(own | shared, shared - own)
+
+
+def held_variables(github: GitHub) -> HeldVariables:
+    """Ask for the repository's own variables and those that its organization shares with it. Two requests."""
+    own, shared = github.variables.values(), github.variables.inherited()
+    return HeldVariables({**shared, **own}, frozenset(shared.keys() - own.keys()))
 
 
 def set_secrets(github: GitHub, changes: SecretChanges) -> Iterator[str]:
