@@ -202,3 +202,14 @@ def test_remotes_that_do_not_tell_are_named_without_their_urls(
 def test_a_directory_without_git_is_named(tmp_path: Path) -> None:
     with pytest.raises(NoRepositoryError, match="no git repository"):
         Repository.infer(tmp_path)
+
+
+def test_a_repository_of_another_user_is_not_called_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = repository_with(tmp_path, {"origin": "https://github.com/o/n"}) / "inner"
+    inner.mkdir()
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch, for its tests
+    with pytest.raises(NoRepositoryError, match=r"another user.*safe\.directory") as caught:
+        Repository.infer(inner)
+    assert str(caught.value).startswith(f"{tmp_path} belongs")

@@ -152,8 +152,7 @@ def test_a_value_that_is_no_text_is_refused_without_showing_it(
     for settings in (github.secrets, github.variables):
         with pytest.raises(ValueError, match="KEY is no valid text") as caught:
             settings.set("KEY", "a\udcffb")
-        assert caught.value.__suppress_context__
-        assert type(caught.value) is ValueError
+        assert caught.value.__context__ is None  # str.encode's own would carry the value
     assert stand_in.requests() == []
 
 

@@ -137,6 +137,25 @@ def test_a_config_that_cannot_be_served_is_named_in_one_line(text: str, words: s
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_who_cannot_tell_that_it_is_ready_does_not_stay(world: World, tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "config.json").write_text(world.config().to_json())
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "gha_dispatch.testing", os.fspath(tmp_path / "config.json")],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": os.fspath(tmp_path / "t")},
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert "No space left" in done.stderr.splitlines()[0]
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "t").iterdir()) == []
+
+
 def test_a_config_survives_its_json(world: World, tmp_path: Path) -> None:
     config = world.config(
         secrets={"A": "a"},

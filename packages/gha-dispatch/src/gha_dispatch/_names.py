@@ -18,9 +18,9 @@ def check(kind: str, name: str, value: str = "") -> None:
             f"{name!r} is no name for a {kind}. Use letters, digits and underscores; do not "
             "begin with a digit or GITHUB_."
         )
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:  # from None: it carries the value
-        raise ValueError(f"The {kind} {name} is no valid text: it cannot be UTF-8.") from None
-    if size > MAX_BYTES:
+    if any(
+        "\ud800" <= sign <= "\udfff" for sign in value
+    ):  # no UTF-8, and str.encode would show it
+        raise ValueError(f"The {kind} {name} is no valid text. Give it as UTF-8.")
+    if len(value.encode()) > MAX_BYTES:
         raise ValueError(f"The {kind} {name} is larger than GitHub's {MAX_BYTES} bytes.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ _FULL = re.compile(
     r"/(?P<owner>[A-Za-z0-9._-]+)/(?P<name>[A-Za-z0-9._-]+)"
 )
 _SCP = re.compile(r"(?:[^@/:]+@)?(?P<host>[^:/@]+):(?P<path>(?!//).+)")
+_DISTRUSTED = re.compile(r"dubious ownership in repository at '(.+)'")
 _SCHEMES = {"https", "http", "ssh", "git", "git+ssh", "git+https"}
 
 
@@ -182,6 +184,7 @@ def _git(directory: Path, *args: str) -> str | None:
             capture_output=True,
             encoding="utf-8",
             errors="replace",
+            env={**os.environ, "LC_ALL": "C"},
             check=False,
         )
     except FileNotFoundError:
@@ -189,4 +192,11 @@ def _git(directory: Path, *args: str) -> str | None:
             "git is not on PATH, so no repository can be inferred. Install git, or name the "
             "repository as owner/name."
         ) from None
+    distrusted = _DISTRUSTED.search(done.stderr)
+    if distrusted is not None:
+        raise NoRepositoryError(
+            f"{distrusted[1]} belongs to another user, so git does not read it. Run `git config "
+            f"--global --add safe.directory {shlex.quote(distrusted[1])}`, or name the repository "
+            "as owner/name."
+        )
     return done.stdout if done.returncode == 0 else None

@@ -30,20 +30,18 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     try:
-        stand_in = GitHubStandIn(_read(arguments[0]))
-        stand_in.start()
+        with GitHubStandIn(_read(arguments[0])) as stand_in:
+            ready = {
+                "environment": stand_in.environment,
+                "cleared": stand_in.cleared,
+                "token": stand_in.token,
+            }
+            sys.stdout.write(json.dumps(ready) + "\n")
+            sys.stdout.flush()
+            ended.wait()
     except (DispatchError, OSError, TypeError, ValueError) as error:
         sys.stderr.write(f"{arguments[0]}: {error}\n")
         return USAGE
-    with stand_in:
-        ready = {
-            "environment": stand_in.environment,
-            "cleared": stand_in.cleared,
-            "token": stand_in.token,
-        }
-        sys.stdout.write(json.dumps(ready) + "\n")
-        sys.stdout.flush()
-        ended.wait()
     return 0
 
 
