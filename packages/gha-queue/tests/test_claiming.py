@@ -196,6 +196,7 @@ def test_a_job_that_cannot_be_read_ends_as_dead_and_stops_nobody(
 @pytest.mark.parametrize(
     ("payload", "message"),
     [(object(), "must be JSON"), ({1: 2}, "must be JSON"), ("x" * 262_143, "the limit is 262144")],
+    ids=["an object", "a number as key", "too large"],
 )
 def test_a_payload_that_does_not_fit_is_refused(
     queue: Queue, payload: object, message: str

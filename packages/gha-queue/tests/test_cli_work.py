@@ -139,6 +139,7 @@ def test_the_command_learns_what_it_runs_for(queue: Queue, work: Callable[..., l
         ("printf '\"%0270000d\"' 7", '"' + "0" * 40959),
         ("yes | head -c 9000000", "y\n" * 20480),
     ],
+    ids=["none", "number", "text", "no JSON", "no UTF-8", "fits", "too large", "far too large"],
 )
 def test_stdout_becomes_json_or_text_that_fits(
     queue: Queue, work: Callable[..., list[str]], script: str, result: object
