@@ -203,6 +203,19 @@ def test_what_is_no_address_is_said_with_one_that_is(url: str) -> None:
         host_of(url, ENDPOINT)
 
 
+@pytest.mark.parametrize("url", ["http://a b:9000/x", "http://h/$(id)", "a b", "http://h:9/`id`"])
+def test_an_address_that_a_shell_would_read_otherwise_is_in_no_command(url: str) -> None:
+    with pytest.raises(UnmetError) as unmet:
+        host_of(url, ENDPOINT)
+    assert unmet.value.remedy == (f"export {ENDPOINT}=https://HOST",)
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+    with pytest.raises(UnmetError) as unmet:
+        host_of("https://me:hidden@s3.example.org", ENDPOINT)
+    assert "hidden" not in str(unmet.value)
+
+
 def test_runners_are_told_by_host_and_labels() -> None:
     assert Runners.of("github.com", ["ubuntu-latest"]) is Runners.HOSTED
     assert Runners.of("acme.ghe.com", ["ubuntu-24.04-arm"]) is Runners.HOSTED
@@ -249,8 +262,19 @@ class TestCredentials:
 
     def test_half_a_key_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(KEYS[0], "id")
-        with pytest.raises(UnmetError, match=r"AWS_SECRET_ACCESS_KEY|secret_key"):
+        with pytest.raises(UnmetError) as unmet:
             local_credentials()
+        assert unmet.value.remedy == ("export AWS_SECRET_ACCESS_KEY=KEY",)
+
+    def test_a_profile_that_is_gone_is_left_by_the_command(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_PROFILE", "gone")
+        with pytest.raises(UnmetError, match="gone") as unmet:
+            local_credentials()
+        for name in unmet.value.remedy[0].split()[1:]:
+            monkeypatch.delenv(name, raising=False)
+        assert local_credentials().kind is CredentialKind.NONE
 
 
 def test_a_fingerprint_tells_nothing_and_is_the_users_alone(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from metaflow_extensions.gha.doctor.checks import Found, NeedsError, Question
 from metaflow_extensions.gha.errors import UnmetError
+from metaflow_extensions.gha.prerequisites.credentials import ask_for_keys
 from metaflow_extensions.gha.prerequisites.required_settings import require_endpoint
 from metaflow_extensions.gha.settings import QUEUES
 
@@ -92,7 +93,7 @@ def _remedy(error: QueueError, root: str, endpoint: str | None) -> tuple[str, ..
         region = error.region or "REGION"
         return (f"export AWS_REGION={region} AWS_DEFAULT_REGION={region}",)
     if isinstance(error, AccessDeniedError):
-        return (_set_clock(),) if "Skew" in error.code else ("aws configure",)
+        return (_set_clock(),) if "Skew" in error.code else (ask_for_keys(),)
     if isinstance(error, EndpointUnreachableError) and endpoint:
         return ("export AWS_ENDPOINT_URL_S3=https://HOST",)
     return ()
@@ -102,8 +103,8 @@ def _make_bucket(bucket: str, endpoint: str | None) -> str:
     if shutil.which("aws"):
         at = f" --endpoint-url {shlex.quote(endpoint)}" if endpoint else ""
         return f"aws s3 mb s3://{bucket}{at}"
-    at = f", endpoint_url={endpoint!r}" if endpoint else ""
-    code = f"import boto3; boto3.client('s3'{at}).create_bucket(Bucket={bucket!r})"
+    at = f', endpoint_url="{endpoint}"' if endpoint else ""
+    code = f'import boto3; boto3.client("s3"{at}).create_bucket(Bucket="{bucket}")'
     return f"python -c {shlex.quote(code)}"
 
 

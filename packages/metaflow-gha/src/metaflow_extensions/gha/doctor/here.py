@@ -15,6 +15,7 @@ from metaflow_extensions.gha.errors import UnmetError
 from metaflow_extensions.gha.prerequisites.credentials import (
     CredentialKind,
     Credentials,
+    ask_for_keys,
     local_credentials,
 )
 from metaflow_extensions.gha.prerequisites.gh_commands import version_of
@@ -63,15 +64,10 @@ class Here:
 
     def _credentials(self) -> Found[Credentials]:
         # Those that a run would store, it must be able to get.
-        always = self._settings.sync_secrets == SyncMode.ALWAYS.value
+        always = self._settings.sync_secrets.strip().lower() == SyncMode.ALWAYS.value
         found = local_credentials(fetch_temporary=always)
         if found.kind is CredentialKind.NONE:
-            raise UnmetError(
-                "There are no AWS credentials here.",
-                "aws configure"
-                if shutil.which("aws")
-                else "export AWS_ACCESS_KEY_ID=ID AWS_SECRET_ACCESS_KEY=KEY",
-            )
+            raise UnmetError("There are no AWS credentials here.", ask_for_keys())
         if found.kind is CredentialKind.TEMPORARY:
             return Found(found, f"temporary, from {found.source}")
         return Found(found, f"a lasting key, from {found.source}")

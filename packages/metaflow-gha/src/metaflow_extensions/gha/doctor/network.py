@@ -55,7 +55,7 @@ class Network:
             return Found(None, f"{shown}; whether your own runners reach it is not known here")
         if there != here:
             return Found(None, f"{shown} for the VMs, {here or 'AWS itself'} from here")
-        return Found(None, shown + (", on this machine" if runners is Runners.HERE else ""))
+        return Found(None, shown)
 
     def _metadata(self) -> Found[None]:
         provider = self._settings.metadata

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # Seconds for a name to be resolved.
 RESOLVE = 5.0
 
+# What an address is made of; a shell takes it as it stands.
+ADDRESS = re.compile(r"[A-Za-z0-9:/._~%,+=\[\]-]+")
+
 STAND_IN = "github.localhost"
 
 # https://docs.github.com/en/actions/reference/runners/github-hosted-runners
@@ -37,18 +40,30 @@ def host_of(url: str, variable: str) -> str:
     UnmetError
         it is no such address
     """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        parts, host = urlsplit(""), None
-    if parts.scheme not in {"http", "https"} or not host:
-        rest = url.partition("://")[2] or url
+    if "@" in url:
+        raise UnmetError(
+            f"{variable} holds a user or a password, which all logs would show and no server here asks for.",
+            f"export {variable}=https://HOST",
+        )
+    host = _host(url)
+    if host is None:
+        meant = "https://" + (url.partition("://")[2] or url).strip("/")
         raise UnmetError(
             f"{variable}={url} is no address of a server: it needs a scheme and a host.",
-            f"export {variable}=https://{rest.strip('/') or 'HOST'}",
+            f"export {variable}={meant if _host(meant) else 'https://HOST'}",
         )
     return host
+
+
+def _host(url: str) -> str | None:
+    """The host of what is an address; None for anything else."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    is_address = parts.scheme in {"http", "https"} and ADDRESS.fullmatch(url)
+    return parts.hostname if is_address else None
 
 
 class Runners(enum.Enum):

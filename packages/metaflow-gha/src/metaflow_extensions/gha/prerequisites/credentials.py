@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import enum
+import os
+import shlex
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -71,7 +74,7 @@ def local_credentials(*, fetch_temporary: bool = False) -> Credentials:
             return Credentials(CredentialKind.TEMPORARY, source)
         keys = found.get_frozen_credentials()
     except (BotoCoreError, ClientError) as error:
-        raise UnmetError(f"No AWS credentials can be read here: {error}", "aws configure") from None
+        raise UnmetError(f"No AWS credentials can be read here: {error}", *_remedy(error)) from None
     secrets = {
         "AWS_ACCESS_KEY_ID": keys.access_key,
         "AWS_SECRET_ACCESS_KEY": keys.secret_key,
@@ -79,3 +82,28 @@ def local_credentials(*, fetch_temporary: bool = False) -> Credentials:
     }
     kind = CredentialKind.TEMPORARY if is_temporary else CredentialKind.STATIC
     return Credentials(kind, source, secrets)
+
+
+def ask_for_keys() -> str:
+    """The command that gives this machine a key."""
+    if shutil.which("aws"):
+        return "aws configure"
+    return "export AWS_ACCESS_KEY_ID=ID AWS_SECRET_ACCESS_KEY=KEY"
+
+
+def _remedy(error: Exception) -> tuple[str, ...]:
+    from botocore.exceptions import (
+        PartialCredentialsError,
+        ProfileNotFound,
+        SSOError,
+        TokenRetrievalError,
+    )
+
+    profile = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
+    if isinstance(error, ProfileNotFound):
+        return ("unset AWS_PROFILE AWS_DEFAULT_PROFILE",)
+    if isinstance(error, PartialCredentialsError) and error.kwargs["provider"] == "env":
+        return (f"export {error.kwargs['cred_var']}=KEY",)
+    if isinstance(error, SSOError | TokenRetrievalError):
+        return ("aws sso login" + (f" --profile {shlex.quote(profile)}" if profile else ""),)
+    return (ask_for_keys(),)
