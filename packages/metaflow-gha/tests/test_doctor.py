@@ -205,6 +205,32 @@ class TestWorkflow:
         lab.follow(found.remedy)
         assert not_ok(lab.examine()) == {}
 
+    def test_with_no_branch_checked_out_its_commands_make_one(
+        self, open_setup_lab: OpenSetupLab
+    ) -> None:
+        lab = open_setup_lab(workflow=False)
+        shutil.copy(HELLO, lab.project / "flow.py")
+        lab.git("switch", "--quiet", "--detach")
+        lab.follow(failed(lab.examine(), "workflow").remedy[:-1])  # all but the pull request
+        assert lab.git("ls-remote", "--heads", "origin", "metaflow-gha")
+
+    def test_a_remote_of_another_name_and_an_ignored_folder(
+        self, open_setup_lab: OpenSetupLab
+    ) -> None:
+        lab = open_setup_lab(workflow=False)
+        shutil.copy(HELLO, lab.project / "flow.py")
+        (lab.project / ".gitignore").write_text(".*\n")
+        lab.git("remote", "rename", "origin", "company")
+        lab.follow(failed(lab.examine(), "workflow").remedy)
+        assert not_ok(lab.examine()) == {}
+
+    @pytest.mark.parametrize("name", ["../x y.yml", "metaflow-gha", ""])
+    def test_a_name_that_is_none_of_a_workflow(
+        self, open_setup_lab: OpenSetupLab, name: str
+    ) -> None:
+        found = failed(open_setup_lab().examine(caller_workflow=name), "workflow")
+        assert found.remedy == ("unset METAFLOW_GHA_CALLER_WORKFLOW",)
+
     def test_written_and_not_committed(self, open_setup_lab: OpenSetupLab) -> None:
         lab = open_setup_lab(workflow=False)
         lab.write_workflow()
@@ -487,6 +513,18 @@ class TestCommand:
         lab.stand_in.disable_workflow("metaflow-gha.yml")
         done = self.run(lab, "flow.py", "gha", "doctor", "--fix")
         assert done.returncode == 0, done.stdout + done.stderr
+
+    @pytest.mark.parametrize(
+        "setting", [{"METAFLOW_GHA_SYNC_SECRETS": "never"}, {"GITHUB_ACTIONS": "true"}]
+    )
+    def test_what_is_missing_is_red_where_no_run_sets_it(
+        self, open_setup_lab: OpenSetupLab, setting: dict[str, str]
+    ) -> None:
+        lab = open_setup_lab(secrets={}, variables={})
+        done = self.run(lab, "flow.py", "gha", "doctor", "--fix", **setting)
+        assert done.returncode == 1
+        assert "the next run sets" not in done.stdout
+        assert (lab.stand_in.secrets, lab.stand_in.variables) == ({}, {})
 
     def test_never_means_that_fix_sets_nothing(self, open_setup_lab: OpenSetupLab) -> None:
         lab = open_setup_lab(secrets={}, variables={})

@@ -312,6 +312,22 @@ def test_files_that_git_would_pass_over_are_to_be_added_by_force(repository: Pat
     assert "git add --force .github " in list(inject(Wish(standalone=True)))[-1]
 
 
+def test_what_to_do_next_names_the_branch_and_the_remote(repository: Path) -> None:
+    for command in (["switch", "--create", "topic"], ["remote", "add", "company", "x"]):
+        subprocess.run(["git", *command], cwd=repository, check=True, capture_output=True)
+    assert list(inject(Wish()))[-1].endswith("&& git push --set-upstream company topic")
+
+
+@pytest.mark.parametrize("name", ["../../x.yml", "/x.yml", "x", ".yml"])
+def test_nothing_is_written_outside_the_folder_of_workflows(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("metaflow.metaflow_config.GHA_CALLER_WORKFLOW", name)
+    with pytest.raises(GhaException, match="METAFLOW_GHA_CALLER_WORKFLOW"):
+        list(inject(Wish()))
+    assert {path.name for path in repository.iterdir()} == {".git", "below"}
+
+
 def test_caches_of_an_interpreter_are_nobody_s_change(repository: Path) -> None:
     list(inject(Wish(standalone=True)))
     cache = repository / ".github/metaflow-gha/gha-worker/src/gha_worker/__pycache__"

@@ -15,7 +15,11 @@ from metaflow_extensions.gha.errors import GhaException
 from metaflow_extensions.gha.inject.inject import Wish, inject
 from metaflow_extensions.gha.prerequisites.fingerprint import Fingerprint
 from metaflow_extensions.gha.prerequisites.repository_values import SyncMode
-from metaflow_extensions.gha.prerequisites.secret_sync import set_secrets, set_variables
+from metaflow_extensions.gha.prerequisites.secret_sync import (
+    set_secrets,
+    set_variables,
+    sync_mode,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +76,7 @@ class Doctor:
                 yield from inject(Wish())
             with suppress(NeedsError):
                 yield from self._enable()
-            if SyncMode.parse(self._settings.sync_secrets) is not SyncMode.NEVER:
+            if sync_mode(self._settings) is not SyncMode.NEVER:
                 yield from self._set_missing()
         except GhaException as error:
             yield error.message

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from metaflow_extensions.gha.doctor.checks import Found, NeedsError, Question, Status
 from metaflow_extensions.gha.errors import UnmetError
+from metaflow_extensions.gha.inject.caller import caller_path
 from metaflow_extensions.gha.prerequisites.addresses import Runners
 from metaflow_extensions.gha.prerequisites.credentials import CredentialKind, Credentials
 from metaflow_extensions.gha.prerequisites.gh_commands import GhCommands
 from metaflow_extensions.gha.prerequisites.github_errors import unmet
 from metaflow_extensions.gha.prerequisites.repository import OWNER, require_repository
 from metaflow_extensions.gha.prerequisites.repository_values import (
+    ENDPOINT,
     KEYS,
     ROOT,
     SERVICE_KEY,
@@ -31,11 +33,12 @@ from metaflow_extensions.gha.prerequisites.secret_sync import (
     held_secrets,
     held_variables,
     local_values,
+    sync_mode,
 )
 from metaflow_extensions.gha.prerequisites.workflow import Checkout, require_workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gha_dispatch import Gh, GitHub, Permissions, Repository, RepositoryView
     from metaflow_extensions.gha.doctor.here import Here
@@ -82,8 +85,11 @@ class OnGitHub:
 
     @cached_property
     def checkout(self) -> Checkout:
-        """The workflow in the checkout around the current directory."""
-        return Checkout.look(self._settings)
+        """The workflow in the checkout around the current directory; none where its name is none."""
+        try:
+            return Checkout.look(self._settings)
+        except UnmetError:  # the check of the workflow says so
+            return Checkout(self._settings.caller_workflow)
 
     @property
     def options(self) -> CallerOptions:
@@ -202,7 +208,9 @@ class OnGitHub:
     def _workflow(self) -> Found[CallerOptions]:
         from gha_dispatch import PermissionDeniedError, WorkflowDisabledError
 
-        view, settings, commands = self.visibility.value, self._settings, self.commands
+        settings = self._settings
+        _ = caller_path(settings)
+        view, commands = self.visibility.value, self.commands
         workflow = self.github.workflow(settings.caller_workflow)
         try:
             source = workflow.source(settings.dispatch_ref or None)
@@ -231,7 +239,7 @@ class OnGitHub:
         """The value is what is missing there and known here."""
         from gha_dispatch import PermissionDeniedError
 
-        _, mode = self.visibility.value, SyncMode.parse(self._settings.sync_secrets)
+        _, mode = self.visibility.value, sync_mode(self._settings)
         try:
             held = held_secrets(self.github)
         except PermissionDeniedError as error:
@@ -245,15 +253,13 @@ class OnGitHub:
         changes = secret_changes(local, held, mode, self.commands, is_keyless=keyless)
         missing = [name for name in changes.values if name not in held.names]
         if missing:
-            return Found(
-                SecretChanges({name: changes.values[name] for name in missing}),
-                f"{', '.join(missing)}: missing there{_who_sets(mode)}",
-                warning=True,
-                remedy=tuple(
-                    self.commands.set_secret(name, from_environment=name in os.environ)
-                    for name in missing
-                ),
+            remedy = tuple(
+                self.commands.set_secret(name, from_environment=name in os.environ)
+                for name in missing
             )
+            text = _missing(missing, mode, remedy)
+            found = SecretChanges({name: changes.values[name] for name in missing})
+            return Found(found, text, warning=True, remedy=remedy)
         known = [name for name in (*KEYS, SESSION_TOKEN, SERVICE_KEY) if name in held.names]
         role = "no key needed: the VMs take on a role of AWS" if keyless else ""
         return Found(
@@ -272,7 +278,7 @@ class OnGitHub:
 
     def _variables(self) -> Found[VariableChanges]:
         """The value is what is missing there and known here."""
-        mode = SyncMode.parse(self._settings.sync_secrets)
+        mode = sync_mode(self._settings)
         held, seen = self.held_variables.value, self.held_variables.check(0)
         if seen.status is Status.WARNING:
             return Found(VariableChanges(), seen.found, warning=True)
@@ -284,12 +290,12 @@ class OnGitHub:
         local = local_values(self._settings, root, Credentials(CredentialKind.NONE), self.runners)
         changes = variable_changes(local, held, mode, self.commands)
         missing = [name for name in changes.values if name not in held.values]
-        text = [f"{', '.join(missing)}: missing there{_who_sets(mode)}."] if missing else []
-        text += [note.text for note in changes.notes]
         remedy = [
             self.commands.set_variable(name, changes.values[name], is_there=False)
             for name in missing
         ]
+        text = [_missing(missing, mode, remedy) + "."] if missing else []
+        text += [note.text for note in changes.notes]
         remedy += [note.remedy for note in changes.notes if note.remedy]
         if text:
             return Found(
@@ -319,8 +325,14 @@ def _gh() -> Found[Gh]:
     return Found(gh, f"{gh.path}, {gh.version()}")
 
 
-def _who_sets(mode: SyncMode) -> str:
-    return "" if mode is SyncMode.NEVER else "; the next run sets what is known here"
+def _missing(names: Sequence[str], mode: SyncMode, remedy: Sequence[str]) -> str:
+    """What the user reads of these names; raises UnmetError where no VM can do without and no run sets them."""
+    text = f"{', '.join(names)}: missing there"
+    if mode is not SyncMode.NEVER:
+        return f"{text}; the next run sets what is known here"
+    if {ROOT, ENDPOINT, *KEYS}.intersection(names):
+        raise UnmetError(f"{text}, and no run here sets anything", *remedy)
+    return text
 
 
 def _translated(ask: Callable[[], Found[T]]) -> Callable[[], Found[T]]:

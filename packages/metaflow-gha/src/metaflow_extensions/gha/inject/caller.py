@@ -12,7 +12,7 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
-from metaflow_extensions.gha.errors import GhaException
+from metaflow_extensions.gha.errors import GhaException, UnmetError
 from metaflow_extensions.gha.settings import SECRETS
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ jobs:
 
 STAMP = "# gha-inject: "
 
+FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\.ya?ml")
 NAME = re.compile(r"[A-Za-z0-9_./-]+")
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:=/+-]*")
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
@@ -143,6 +144,17 @@ class Stamp:
     def line(self) -> str:
         """The stamp as the comment that stands in the workflow."""
         return f"{STAMP}{json.dumps(asdict(self), sort_keys=True)}\n"
+
+
+def caller_path(settings: Settings) -> str:
+    """Where the caller workflow lies in a repository; raises UnmetError for a name that would lie elsewhere."""
+    if not FILE.fullmatch(settings.caller_workflow):
+        raise UnmetError(
+            f"METAFLOW_GHA_CALLER_WORKFLOW={settings.caller_workflow} is no name of a file in {WORKFLOWS}: "
+            "name one as in metaflow-gha.yml.",
+            "unset METAFLOW_GHA_CALLER_WORKFLOW",
+        )
+    return f"{WORKFLOWS}/{settings.caller_workflow}"
 
 
 def read_stamp(text: str) -> Stamp | None:

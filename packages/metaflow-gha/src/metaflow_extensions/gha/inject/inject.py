@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 import shutil
-import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metaflow_extensions.gha.checkout import checkout_root, git_environment
+from metaflow_extensions.gha.checkout import branch_of, checkout_root, is_ignored, remote_of
 from metaflow_extensions.gha.errors import GhaException
 from metaflow_extensions.gha.inject.caller import (
     STANDALONE_DIRECTORY,
@@ -17,6 +16,7 @@ from metaflow_extensions.gha.inject.caller import (
     WORKFLOWS,
     CallerOptions,
     Stamp,
+    caller_path,
     checksum,
     read_stamp,
     render,
@@ -27,7 +27,7 @@ from metaflow_extensions.gha.settings import Settings
 from metaflow_extensions.gha.toplevel.toplevel import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 SOURCES = """\
 # What the VMs of this repository run
@@ -70,7 +70,7 @@ class Plan:
     def make(cls, wish: Wish, *, repin: bool) -> Plan:
         """Read the repository around the current directory. With `repin` a pinned ref is asked for anew."""
         settings, root = Settings.load(), repository_root()
-        path = f"{WORKFLOWS}/{settings.caller_workflow}"
+        path = caller_path(settings)
         present = _present(root, path)
         stamp = read_stamp(present.get(path, ""))
         options = wish.options(stamp.options if stamp else CallerOptions())
@@ -144,10 +144,10 @@ def inject(wish: Wish, *, force: bool = False) -> Iterator[str]:
     yield f"Wrote {plan.path}: its VMs run {uses(plan.wanted[plan.path])}."
     alone = {*plan.present, *plan.wanted} == {plan.path}
     changed = plan.path if alone else str(Path(WORKFLOWS).parent)
-    force_add = " --force" if _ignored(plan.root, plan.wanted) else ""
+    force_add = " --force" * is_ignored(plan.root, plan.wanted)
     yield (
-        f"Next: git add{force_add} {changed} && "
-        "git commit -m 'Run Metaflow steps on GitHub Actions' && git push"
+        f"Next: git add{force_add} {changed} && git commit -m 'Run Metaflow steps on GitHub Actions' && "
+        f"git push --set-upstream {remote_of(plan.root)} {branch_of(plan.root) or 'HEAD'}"
     )
 
 
@@ -169,7 +169,7 @@ def check_files(wish: Wish) -> str:
 def files(options: CallerOptions, settings: Settings, commit: str = "") -> dict[str, str]:
     """All that these options put into a repository: texts by path."""
     stamp = Stamp(__version__, options, "" if options.standalone else settings.worker_ref, commit)
-    path = f"{WORKFLOWS}/{settings.caller_workflow}"
+    path = caller_path(settings)
     beside = {}
     if options.standalone:
         beside = {
@@ -201,20 +201,6 @@ def _present(root: Path, caller: str) -> dict[str, str]:
         for place in places
         if place.is_file() and place.parent.name != "__pycache__"
     }
-
-
-def _ignored(root: Path, paths: Iterable[str]) -> bool:
-    """Whether git would pass over some of these files, by a pattern that was meant for others."""
-    asked = subprocess.run(
-        ["git", "check-ignore", "--quiet", "--stdin"],
-        cwd=root,
-        env=git_environment(),
-        input="".join(f"{path}\n" for path in paths),
-        text=True,
-        check=False,
-        timeout=10,
-    )
-    return asked.returncode == 0
 
 
 def _commit(settings: Settings) -> str:

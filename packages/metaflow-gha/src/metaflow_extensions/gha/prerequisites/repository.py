@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metaflow_extensions.gha.checkout import checkout_root
+from metaflow_extensions.gha.checkout import checkout_root, git_answer
 from metaflow_extensions.gha.errors import UnmetError
-from metaflow_extensions.gha.prerequisites.workflow import git_answer
 
 if TYPE_CHECKING:
     from gha_dispatch import Repository

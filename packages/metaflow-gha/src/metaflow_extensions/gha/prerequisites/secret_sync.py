@@ -43,6 +43,15 @@ if TYPE_CHECKING:
     from metaflow_extensions.gha.settings import Settings
 
 
+def sync_mode(settings: Settings) -> SyncMode:
+    """What a run here may set on GitHub; raises UnmetError for a word that is none.
+
+    Nothing inside GitHub Actions: a run there must not write what the next one reads.
+    """
+    mode = SyncMode.parse(settings.sync_secrets)
+    return SyncMode.NEVER if os.environ.get("GITHUB_ACTIONS") == "true" else mode
+
+
 @dataclass(frozen=True)
 class SecretSync:
     """What the repository lacks of what this machine has. Made by `compare`; `apply` sets it.
@@ -62,8 +71,7 @@ class SecretSync:
     ) -> SecretSync | None:
         """Compare; None where there is nothing to do. Four requests, none when nothing changed here since last time.
 
-        `options` are those of the caller workflow on GitHub. Inside GitHub Actions the repository is left alone:
-        a run there must not write what the next one reads.
+        `options` are those of the caller workflow on GitHub.
 
         Raises
         ------
@@ -72,8 +80,8 @@ class SecretSync:
         DispatchError
             GitHub or gh
         """
-        mode = SyncMode.parse(settings.sync_secrets)
-        if mode is SyncMode.NEVER or os.environ.get("GITHUB_ACTIONS") == "true":
+        mode = sync_mode(settings)
+        if mode is SyncMode.NEVER:
             return None
         is_keyless = bool(options.oidc_role)
         credentials = local_credentials(fetch_temporary=mode is SyncMode.ALWAYS and not is_keyless)

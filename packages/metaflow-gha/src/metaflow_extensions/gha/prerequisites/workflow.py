@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metaflow_extensions.gha.checkout import checkout_root, git_environment
+from metaflow_extensions.gha.checkout import (
+    NEW_BRANCH,
+    branch_of,
+    checkout_root,
+    git_answer,
+    is_ignored,
+    remote_of,
+)
 from metaflow_extensions.gha.errors import GhaException, UnmetError
-from metaflow_extensions.gha.inject.caller import WORKFLOWS, CallerOptions, check, read_stamp
+from metaflow_extensions.gha.inject.caller import CallerOptions, caller_path, check, read_stamp
 
 if TYPE_CHECKING:
     from metaflow_extensions.gha.settings import Settings
@@ -22,19 +28,28 @@ class Checkout:
     """The workflow in the checkout around the current directory.
 
     `text` is None without the file, `is_committed` says whether the last commit holds this text, `branch` is empty
-    where no branch is checked out, `fetched` are the branches of remotes that this checkout has ever seen.
+    where no branch is checked out and None outside of a repository, `remote` is where a push goes, `fetched` are the
+    branches of remotes that this checkout has ever seen.
     """
 
     path: str
     text: str | None = None
     is_committed: bool = False
-    branch: str = ""
+    is_ignored: bool = False
+    branch: str | None = None
+    remote: str = "origin"
     fetched: frozenset[str] = frozenset()
 
     @classmethod
     def look(cls, settings: Settings) -> Checkout:
-        """Read the file and ask git, which takes milliseconds. Outside of a repository there is no text."""
-        path = f"{WORKFLOWS}/{settings.caller_workflow}"
+        """Read the file and ask git, which takes milliseconds. Outside of a repository there is no text.
+
+        Raises
+        ------
+        UnmetError
+            the workflow is configured with what is no name of one
+        """
+        path = caller_path(settings)
         root = checkout_root(Path.cwd())
         if root is None:
             return cls(path)
@@ -44,7 +59,9 @@ class Checkout:
             path,
             text,
             is_committed=text is not None and git_answer(root, "show", f"HEAD:{path}") == text,
-            branch=(git_answer(root, "symbolic-ref", "--quiet", "--short", "HEAD") or "").strip(),
+            is_ignored=is_ignored(root, [path]),
+            branch=branch_of(root),
+            remote=remote_of(root),
             fetched=frozenset(
                 (
                     git_answer(root, "for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes")
@@ -68,15 +85,20 @@ class Checkout:
             # What `inject` writes lies below this folder, whatever its options.
             folder = str(Path(self.path).parent.parent)
             steps += [
-                f"git add {folder}",
+                f"git add{' --force' * self.is_ignored} {folder}",
                 "git commit --message 'Run Metaflow steps on GitHub Actions'",
             ]
-        here = self.branch or "HEAD"
+        here = self.branch
+        if here is None:
+            here = "HEAD"
+        elif not here:
+            steps.insert(0, f"git switch --create {NEW_BRANCH}")
+            here = NEW_BRANCH
         if branch and here != branch and branch not in self.fetched:
             # A repository that is new on both sides, and git's name for its first branch.
             steps.append(f"git branch --move {branch}")
             here = branch
-        steps.append(f"git push --set-upstream origin {here}")
+        steps.append(f"git push --set-upstream {self.remote} {here}")
         if branch and here != branch:
             steps.append(f"gh pr create --fill --base {branch} --repo {repository}")
         return tuple(steps)
@@ -126,18 +148,3 @@ def _fits(text: str, settings: Settings) -> bool:
     except GhaException:
         return False
     return True
-
-
-def git_answer(root: Path, *arguments: str) -> str | None:
-    """What git prints; None when it refuses."""
-    answer = subprocess.run(
-        ["git", *arguments],
-        cwd=root,
-        env=git_environment(),
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        timeout=10,
-    )
-    return answer.stdout if answer.returncode == 0 else None

@@ -24,6 +24,7 @@ from metaflow_extensions.gha.inject.caller import (
     WORKER_DIRECTORY,
     WORKFLOWS,
     CallerOptions,
+    caller_path,
     read_stamp,
 )
 from metaflow_extensions.gha.inject.inject import files
@@ -163,7 +164,7 @@ def _copy(project: Path, folders: Folders, settings: Settings) -> tuple[WorkingC
     """Copy the project as it stands, with a caller workflow; whether that one had to be written."""
     shutil.rmtree(folders.copy, ignore_errors=True)
     copy = WorkingCopy.make(project, folders.copy, leave_out=folders.root)
-    if (copy.root / WORKFLOWS / settings.caller_workflow).is_file():
+    if (copy.root / caller_path(settings)).is_file():
         return copy, False
     _write(copy.root, files(CallerOptions(), settings))
     return copy, True
@@ -188,7 +189,7 @@ def _open_to_roles(s3: S3Server) -> None:
 
 def _labels(copy: WorkingCopy, settings: Settings) -> tuple[str, ...]:
     """The labels that the copy's workflow asks of its runners: the machine here has them all."""
-    stamp = read_stamp((copy.root / WORKFLOWS / settings.caller_workflow).read_text("utf-8"))
+    stamp = read_stamp((copy.root / caller_path(settings)).read_text("utf-8"))
     return stamp.options.runs_on if stamp else ()
 
 
