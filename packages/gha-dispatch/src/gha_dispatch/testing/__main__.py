@@ -8,9 +8,9 @@ says that it is ready, with the `environment` to set, the variables to have `cle
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
-import threading
 from pathlib import Path
 
 from gha_dispatch import DispatchError
@@ -26,9 +26,10 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: python -m gha_dispatch.testing CONFIG.json|-\n")
         return USAGE
     # handlers, not a blocked mask: act would inherit the latter and never hear a cancel
-    ended = threading.Event()
+    # and a pipe, not an Event: its `set` may need the lock that the interrupted `wait` holds
+    reader, writer = os.pipe()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda *_: os.write(writer, b"x"))
     try:
         with GitHubStandIn(_read(arguments[0])) as stand_in:
             ready = {
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
             }
             sys.stdout.write(json.dumps(ready) + "\n")
             sys.stdout.flush()
-            ended.wait()
+            os.read(reader, 1)
     except (DispatchError, OSError, TypeError, ValueError) as error:
         sys.stderr.write(f"{arguments[0]}: {error}\n")
         return USAGE
