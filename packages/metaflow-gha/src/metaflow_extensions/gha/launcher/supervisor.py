@@ -91,9 +91,12 @@ class Supervisor(threading.Thread):
         say: Callable[..., None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        from gha_dispatch import GitHub
+
         super().__init__(name="gha-supervisor", daemon=True)
         self._queue = queue
-        self._github = github
+        # Its own waiting is done here: the work goes on meanwhile, and an end of the run keeps nobody.
+        self._github = GitHub(github.gh, github.repository, patience=0.0)
         self._run = run
         self._logger = say
         self._clock = clock
@@ -173,6 +176,7 @@ class Supervisor(threading.Thread):
             if self._begun.is_set():
                 if not self._waves and self._unsent is None:
                     self._start_wave(self._run.first_wave)
+                    continue  # a wave that GitHub refused has ended the run
                 if now >= reap_at:
                     self._tolerate(self._queue.reap)
                     reap_at = now + REAP
@@ -306,8 +310,9 @@ class Supervisor(threading.Thread):
             )
         except (GitHubUnavailableError, RateLimitedError, UnclearDispatchError) as error:
             wait = error.retry_after if isinstance(error, RateLimitedError) else None
-            self._send_again_at = self._clock() + (wait or SEND_AGAIN)
-            if self._clock() - wave.sent_at > PATIENCE:
+            now, end = self._clock(), wave.sent_at + PATIENCE
+            self._send_again_at = min(now + (wait or SEND_AGAIN), max(now + SEND_AGAIN, end))
+            if now > end:
                 self._give_up(str(error))
             elif first_try:
                 self._say(f"{error} Trying again for {PATIENCE / 60:.0f} minutes.", bad=True)
@@ -321,6 +326,8 @@ class Supervisor(threading.Thread):
         self._waves.append(wave)
         self._idle_vms += wave.size
         self._say(f"Starting {vms}: {_url(wave)}")
+        if self._closed is not None:  # the run ended while GitHub was asked
+            self._cancel_what_never_came()
 
     def _give_up(self, reason: str) -> None:
         self._say(reason, bad=True)
