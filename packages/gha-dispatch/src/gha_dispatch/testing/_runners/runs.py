@@ -138,8 +138,8 @@ class Runs:
 
     def _spawn(self, target: Callable[..., None], *args: object) -> threading.Thread:
         thread = threading.Thread(target=target, args=args, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)  # afterwards: `stop` could not join one that has not begun
         return thread
 
     def _run(self, run: RunRecord, order: RunOrder) -> None:
