@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -525,6 +526,17 @@ class TestCommand:
         assert done.returncode == 1
         assert "the next run sets" not in done.stdout
         assert (lab.stand_in.secrets, lab.stand_in.variables) == ({}, {})
+
+    def test_fix_does_what_it_can_where_another_thing_cannot_be_done(
+        self, open_setup_lab: OpenSetupLab, tmp_path: Path
+    ) -> None:
+        lab = open_setup_lab(secrets={})
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        extra = {"METAFLOW_GHA_USER_REPO": f"github.localhost/{REPOSITORY}"}
+        done = self.run(replace(lab, project=outside), "flow.py", "gha", "doctor", "--fix", **extra)
+        assert "is not in a git repository" in done.stdout
+        assert set(lab.stand_in.secrets) == set(KEYS)
 
     def test_never_means_that_fix_sets_nothing(self, open_setup_lab: OpenSetupLab) -> None:
         lab = open_setup_lab(secrets={}, variables={})

@@ -1,4 +1,4 @@
-"""What a check of the set-up finds, the error of a run that one must stop, and the running of many at once."""
+"""What a check of the set-up finds, and the asking of many at once."""
 
 from __future__ import annotations
 

@@ -71,22 +71,24 @@ class Doctor:
         """
         from gha_dispatch import DispatchError
 
-        try:
-            if self._on_github.checkout.text is None:
-                yield from inject(Wish())
-            with suppress(NeedsError):
-                yield from self._enable()
-            if sync_mode(self._settings) is not SyncMode.NEVER:
-                yield from self._set_missing()
-        except GhaException as error:
-            yield error.message
-        except DispatchError as error:
-            yield str(error)
+        for mend in (self._write, self._enable, self._set_variables, self._set_secrets):
+            try:
+                yield from mend()
+            except NeedsError:  # noqa: PERF203  # its check says what is in the way
+                continue
+            except GhaException as error:
+                yield error.message
+            except DispatchError as error:
+                yield str(error)
 
     def forget(self) -> None:
         """Let the next run compare the repository anew, whatever an earlier one remembers."""
         with suppress(NeedsError):
             Fingerprint.of(str(self._on_github.repository.value)).forget()
+
+    def _write(self) -> Iterator[str]:
+        if self._on_github.checkout.text is None:
+            yield from inject(Wish())
 
     def _enable(self) -> Iterator[str]:
         file = self._settings.caller_workflow
@@ -95,11 +97,15 @@ class Doctor:
             workflow.enable()
             yield f"Enabled the workflow {file}."
 
-    def _set_missing(self) -> Iterator[str]:
-        with suppress(NeedsError):
-            yield from set_variables(self._on_github.github, self._on_github.variables.value)
-        with suppress(NeedsError):
-            yield from set_secrets(self._on_github.github, self._on_github.secrets.value)
+    def _set_variables(self) -> Iterator[str]:
+        changes = self._on_github.variables.value
+        if sync_mode(self._settings) is not SyncMode.NEVER:
+            yield from set_variables(self._on_github.github, changes)
+
+    def _set_secrets(self) -> Iterator[str]:
+        changes = self._on_github.secrets.value
+        if sync_mode(self._settings) is not SyncMode.NEVER:
+            yield from set_secrets(self._on_github.github, changes)
 
 
 def run_doctor(settings: Settings, *, fix: bool, machine: bool) -> bool:
