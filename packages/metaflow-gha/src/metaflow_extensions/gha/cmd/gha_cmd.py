@@ -6,6 +6,8 @@ import sys
 
 from metaflow._vendor import click
 
+from metaflow_extensions.gha.doctor.command_line import HELP, doctor_options
+
 
 @click.group()
 def cli() -> None:
@@ -44,17 +46,8 @@ def sandbox(keep: bool, place: str | None, command: tuple[str, ...]) -> None:
     sys.exit(code)
 
 
-@gha.command(
-    help="Check all that a run on GitHub Actions needs, on this machine, on GitHub and in the bucket, and print the "
-    "commands that mend what is wrong. Exits with 1 when something must be mended."
-)
-@click.option(
-    "--fix",
-    is_flag=True,
-    help="Write a missing workflow file, enable a disabled workflow, set missing secrets and variables. Nothing is "
-    "overwritten, committed or pushed.",
-)
-@click.option("--json", "machine", is_flag=True, help="Print JSON, as the last line of the output.")
+@gha.command(help=HELP)
+@doctor_options
 def doctor(fix: bool, machine: bool) -> None:
     from metaflow_extensions.gha.doctor.doctor import run_doctor
     from metaflow_extensions.gha.settings import Settings

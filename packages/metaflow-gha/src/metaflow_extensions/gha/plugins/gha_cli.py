@@ -6,6 +6,7 @@ from typing import Any
 
 from metaflow._vendor import click
 
+from metaflow_extensions.gha.doctor.command_line import HELP, doctor_options
 from metaflow_extensions.gha.launcher.step_command_line import step_parameters
 
 
@@ -85,17 +86,8 @@ def inject(
         ctx.obj.echo_always(line)
 
 
-@gha.command(
-    help="Check all that a run on GitHub Actions needs, on this machine, on GitHub and in the bucket, and print the "
-    "commands that mend what is wrong. Exits with 1 when something must be mended."
-)
-@click.option(
-    "--fix",
-    is_flag=True,
-    help="Write a missing workflow file, enable a disabled workflow, set missing secrets and variables. Nothing is "
-    "overwritten, committed or pushed.",
-)
-@click.option("--json", "machine", is_flag=True, help="Print JSON, as the last line of the output.")
+@gha.command(help=HELP)
+@doctor_options
 @click.pass_context
 def doctor(ctx: Any, fix: bool, machine: bool) -> None:
     from dataclasses import replace
