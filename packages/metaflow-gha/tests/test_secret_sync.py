@@ -368,6 +368,15 @@ class TestSync:
         self.sync(lab, "always")
         assert lab.stand_in.secrets[KEYS[1]] == b"another"
 
+    def test_always_replaces_what_somebody_else_has_set_since(
+        self, open_setup_lab: OpenSetupLab
+    ) -> None:
+        lab = open_setup_lab()
+        self.sync(lab, "always")
+        GitHub(find_gh(), Repository.parse(REPOSITORY)).secrets.set(KEYS[1], "another")
+        self.sync(lab, "always")
+        assert lab.stand_in.secrets[KEYS[1]] == b"invented"
+
     def test_always_stores_temporary_credentials_too(
         self, open_setup_lab: OpenSetupLab, monkeypatch: pytest.MonkeyPatch
     ) -> None:

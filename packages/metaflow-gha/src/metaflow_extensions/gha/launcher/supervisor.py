@@ -265,8 +265,8 @@ class Supervisor(threading.Thread):
         if len(barren) > 1:  # one alone may have met a passing fault
             self._give_up(
                 f"The workflow runs {' and '.join(map(_url, barren))} ended before a VM took work: look at their logs. "
-                "Common causes: a variable or secret of the repository is missing, "
-                "or GitHub cannot reach the bucket."
+                "Common causes: a secret of the repository is not what it was, as after a change of keys "
+                "(METAFLOW_GHA_SYNC_SECRETS=always sets it anew), or GitHub cannot reach the bucket."
             )
             return True
         if last is not None and last.booting(now) and now - last.sent_at > BOOT:

@@ -69,7 +69,8 @@ class SecretSync:
     def compare(
         cls, github: GitHub, settings: Settings, root: str, options: CallerOptions
     ) -> SecretSync | None:
-        """Compare; None where there is nothing to do. Four requests, none when nothing changed here since last time.
+        """Compare; None where there is nothing to do. Four requests; none when nothing changed here since
+        the last time, unless the mode is "always".
 
         `options` are those of the caller workflow on GitHub.
 
@@ -89,7 +90,8 @@ class SecretSync:
         local = local_values(settings, root, credentials, runners)
         compared = _as_text(local, mode, options)
         fingerprint = Fingerprint.of(str(github.repository))
-        if fingerprint.matches(compared):
+        # Somebody else may have set what is now there: only "always" does not rest on memory.
+        if mode is not SyncMode.ALWAYS and fingerprint.matches(compared):
             return None
         commands = GhCommands.of(github)
         held = held_variables(github)
