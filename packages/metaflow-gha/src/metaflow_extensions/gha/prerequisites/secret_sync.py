@@ -69,10 +69,10 @@ class SecretSync:
     def compare(
         cls, github: GitHub, settings: Settings, root: str, options: CallerOptions
     ) -> SecretSync | None:
-        """Compare; None where there is nothing to do. Four requests; none when nothing changed here since
-        the last time, unless the mode is "always".
+        """Compare; None where there is nothing to do.
 
-        `options` are those of the caller workflow on GitHub.
+        Four requests; none when nothing changed here since the last time, unless the mode is "always". `options` are
+        those of the caller workflow on GitHub.
 
         Raises
         ------
