@@ -338,7 +338,9 @@ def test_a_killed_worker_leaves_no_command_behind(
     eventually: Eventually,
 ) -> None:
     queue.put(1, id="a")
-    worker = start("--", "sh", "-c", STUBBORN, f"{tmp_path}/pids")
+    worker = start("--json", "--", "sh", "-c", STUBBORN, f"{tmp_path}/pids")
+    assert worker.stdout is not None
+    assert json.loads(worker.stdout.readline())["event"] == "started"
     started = pids()
     worker.kill()
     worker.wait(timeout=10)
@@ -354,6 +356,8 @@ def test_a_frozen_worker_does_not_let_its_command_outlive_the_lease(
 ) -> None:
     queue.put(1, id="a")
     worker = start("--max-jobs", "1", "--json", "--", "sh", "-c", PATIENT, f"{tmp_path}/pids")
+    assert worker.stdout is not None
+    assert json.loads(worker.stdout.readline())["event"] == "started"
     started = pids()
     worker.send_signal(signal.SIGSTOP)
     try:
@@ -362,7 +366,7 @@ def test_a_frozen_worker_does_not_let_its_command_outlive_the_lease(
     finally:
         worker.send_signal(signal.SIGCONT)
     said, _ = worker.communicate(timeout=30)
-    assert json.loads(said.splitlines()[1])["event"] == "lost"
+    assert json.loads(said.splitlines()[0])["event"] == "lost"
 
 
 def test_a_paused_queue_is_left_alone_until_it_is_resumed(

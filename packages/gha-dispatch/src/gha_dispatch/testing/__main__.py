@@ -37,8 +37,8 @@ def main(arguments: list[str]) -> int:
                 "cleared": stand_in.cleared,
                 "token": stand_in.token,
             }
-            sys.stdout.write(json.dumps(ready) + "\n")
-            sys.stdout.flush()
+            # not through a buffer, which Python would try to write again at its end
+            os.write(sys.stdout.fileno(), f"{json.dumps(ready)}\n".encode())
             os.read(reader, 1)
     except (DispatchError, OSError, TypeError, ValueError) as error:
         sys.stderr.write(f"{arguments[0]}: {error}\n")

@@ -143,17 +143,17 @@ class Worker:
         outcome: Outcome | None = None
         why = ""
         try:
-            self._journal.job(claim, "started")
-            with (
-                claim.keep_alive(self._guard.extend),
-                Child(self._assignment.command, claim.payload, self._environment(claim)) as child,
-            ):
+            with claim.keep_alive(self._guard.extend):
+                child = Child(self._assignment.command, claim.payload, self._environment(claim))
+                # At once: a worker that freezes before leaves its command to nobody.
                 self._guard.watch(child.group, claim.deadline)
-                try:
-                    ending, code = self._attend(claim, child, started)
-                finally:
-                    self._guard.forget()
-                outcome, why = self._settle(claim, child, ending, code)
+                with child:
+                    try:
+                        self._journal.job(claim, "started")
+                        ending, code = self._attend(claim, child, started)
+                    finally:
+                        self._guard.forget()
+                    outcome, why = self._settle(claim, child, ending, code)
         except LeaseLostError:
             pass  # where the outcome was confirmed before, it stands
         except (OSError, click.UsageError):
