@@ -113,11 +113,9 @@ class FaultProxy:
             return self.plan(request)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        decide, upstream = self._decide, self._upstream
-
         class Handler(_Handler):
-            def answer(self) -> None:
-                self.pass_on(decide, upstream)
+            decide = staticmethod(self._decide)
+            upstream = self._upstream
 
         return Handler
 
@@ -133,20 +131,12 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 60
+    decide: Callable[[ProxiedRequest], Fault | None]
+    upstream: tuple[str, int]
 
-    def answer(self) -> None:
-        raise NotImplementedError
-
-    do_DELETE = do_GET = do_HEAD = do_POST = do_PUT = lambda self: self.answer()  # noqa: N815
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Keep tests quiet."""
-
-    def pass_on(
-        self, decide: Callable[[ProxiedRequest], Fault | None], upstream: tuple[str, int]
-    ) -> None:
+    def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = decide(self._request())
+        fault = self.decide(self._request())
         if isinstance(fault, DropRequest):
             self.close_connection = True
             return
@@ -155,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if isinstance(fault, Delay):
             time.sleep(fault.seconds)
-        connection = http.client.HTTPConnection(*upstream, timeout=60)
+        connection = http.client.HTTPConnection(*self.upstream, timeout=60)
         try:
             connection.putrequest(
                 self.command, self.path, skip_host=True, skip_accept_encoding=True
@@ -172,6 +162,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self._relay(response, content, fault)
+
+    do_DELETE = do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Keep tests quiet."""
 
     def _request(self) -> ProxiedRequest:
         parts = urlsplit(self.path)
