@@ -173,6 +173,12 @@ def read_stamp(text: str) -> Stamp | None:
         return None
 
 
+def read_options(text: str) -> CallerOptions:
+    """How a workflow was made; without a stamp, how `gha inject` makes one that nobody has asked more of."""
+    stamp = read_stamp(text)
+    return stamp.options if stamp else CallerOptions()
+
+
 def without_stamp(text: str) -> str:
     """The workflow as `render` made it, or as somebody changed it since."""
     return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(STAMP))

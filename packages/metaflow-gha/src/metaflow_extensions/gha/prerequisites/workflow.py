@@ -17,9 +17,10 @@ from metaflow_extensions.gha.checkout import (
     remote_of,
 )
 from metaflow_extensions.gha.errors import GhaException, UnmetError
-from metaflow_extensions.gha.inject.caller import CallerOptions, caller_path, check, read_stamp
+from metaflow_extensions.gha.inject.caller import caller_path, check, read_options
 
 if TYPE_CHECKING:
+    from metaflow_extensions.gha.inject.caller import CallerOptions
     from metaflow_extensions.gha.settings import Settings
 
 
@@ -27,22 +28,17 @@ if TYPE_CHECKING:
 class Checkout:
     """The workflow in the checkout around the current directory.
 
-    `text` is None without the file, `is_committed` says whether the last commit holds this text, `branch` is empty
-    where no branch is checked out and None outside of a repository, `remote` is where a push goes, `fetched` are the
-    branches of remotes that this checkout has ever seen.
+    `root` is None outside of a repository, `text` without the file. What else git knows is asked for when something
+    is to be mended: a run where all is well does not wait for it.
     """
 
     path: str
+    root: Path | None = None
     text: str | None = None
-    is_committed: bool = False
-    is_ignored: bool = False
-    branch: str | None = None
-    remote: str = "origin"
-    fetched: frozenset[str] = frozenset()
 
     @classmethod
     def look(cls, settings: Settings) -> Checkout:
-        """Read the file and ask git, which takes milliseconds. Outside of a repository there is no text.
+        """Read the file. Outside of a repository there is none.
 
         Raises
         ------
@@ -55,53 +51,50 @@ class Checkout:
             return cls(path)
         file = root / path
         text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
-        return cls(
-            path,
-            text,
-            is_committed=text is not None and git_answer(root, "show", f"HEAD:{path}") == text,
-            is_ignored=is_ignored(root, [path]),
-            branch=branch_of(root),
-            remote=remote_of(root),
-            fetched=frozenset(
-                (
-                    git_answer(root, "for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes")
-                    or ""
-                ).split()
-            ),
-        )
+        return cls(path, root, text)
 
     @property
     def options(self) -> CallerOptions:
         """How the file here was made; without one, how `inject` would make it."""
-        stamp = read_stamp(self.text or "")
-        return stamp.options if stamp else CallerOptions()
+        return read_options(self.text or "")
 
     def way_to(self, branch: str | None, settings: Settings, repository: str) -> tuple[str, ...]:
         """The commands that bring a workflow for these settings onto the default branch, None if that is unknown."""
-        steps = []
+        root, steps = self.root, []
         if self.text is None or not _fits(self.text, settings):
             steps.append(inject_command())
-        if steps or not self.is_committed:
+        if steps or not self._is_committed():
             # What `inject` writes lies below this folder, whatever its options.
             folder = str(Path(self.path).parent.parent)
+            force = " --force" if root and is_ignored(root, [self.path]) else ""
             steps += [
-                f"git add{' --force' * self.is_ignored} {folder}",
+                f"git add{force} {folder}",
                 "git commit --message 'Run Metaflow steps on GitHub Actions'",
             ]
-        here = self.branch
-        if here is None:
-            here = "HEAD"
-        elif not here:
+        here = branch_of(root) if root else "HEAD"
+        if not here:
             steps.insert(0, f"git switch --create {NEW_BRANCH}")
             here = NEW_BRANCH
-        if branch and here != branch and branch not in self.fetched:
+        if branch and here != branch and branch not in self._fetched():
             # A repository that is new on both sides, and git's name for its first branch.
             steps.append(f"git branch --move {branch}")
             here = branch
-        steps.append(f"git push --set-upstream {self.remote} {here}")
+        steps.append(f"git push --set-upstream {remote_of(root) if root else 'origin'} {here}")
         if branch and here != branch:
             steps.append(f"gh pr create --fill --base {branch} --repo {repository}")
         return tuple(steps)
+
+    def _is_committed(self) -> bool:
+        """Whether the last commit holds this text."""
+        if self.root is None or self.text is None:
+            return False
+        return git_answer(self.root, "show", f"HEAD:{self.path}") == self.text
+
+    def _fetched(self) -> frozenset[str]:
+        """The branches of remotes that this checkout has ever seen."""
+        listing = ("for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes")
+        listed = git_answer(self.root, *listing) if self.root else None
+        return frozenset((listed or "").split())
 
 
 def require_workflow(
@@ -131,8 +124,7 @@ def require_workflow(
         raise UnmetError(
             f"On {where}: {error.message}", *checkout.way_to(branch, settings, repository)
         ) from None
-    stamp = read_stamp(source)
-    return stamp.options if stamp else CallerOptions()
+    return read_options(source)
 
 
 def inject_command() -> str:
