@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,9 @@ from metaflow import metaflow_config
 
 # Queues lie below the datastore's root; the VM finds them by the path that follows it.
 QUEUES = "gha-queues"
+
+# The minor version of Python that launches, and so that of the VMs and their steps.
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 # Taken from the VM's own environment by name; the job never holds a value.
 SECRETS: tuple[str, ...] = (

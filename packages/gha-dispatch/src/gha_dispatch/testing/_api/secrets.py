@@ -87,8 +87,7 @@ class SecretsApi:
             value: bytes = SealedBox(self._key).decrypt(sealed)
         except (KeyError, TypeError, ValueError, CryptoError):
             raise ValueError("Bad request - encrypted_value is no sealed box of this key") from None
-        if len(value) > MAX_BYTES:
-            raise ValueError(f"Secret value is larger than {MAX_BYTES // 1024} KB")
+        refuse_size("Secret", value)
         return value
 
     def _delete(self, _request: Request, name: str) -> Response:
@@ -107,6 +106,12 @@ def refuse_name(kind: str, name: str) -> None:
         )
     if name.upper().startswith("GITHUB_"):
         raise ValueError(f"{kind} names must not start with GITHUB_.")
+
+
+def refuse_size(kind: str, value: bytes) -> None:
+    """Raise ValueError for a value that GitHub does not take for a secret or a variable."""
+    if len(value) > MAX_BYTES:
+        raise ValueError(f"{kind} value is larger than {MAX_BYTES // 1024} KB")
 
 
 def _listed(request: Request, entries: Entries[bytes]) -> Response:

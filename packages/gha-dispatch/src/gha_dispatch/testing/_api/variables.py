@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 from gha_dispatch.testing._api.access import Need, refused
 from gha_dispatch.testing._api.http import Request, Response
 from gha_dispatch.testing._api.route import Paging, Route, body_of
-from gha_dispatch.testing._api.secrets import refuse_name
+from gha_dispatch.testing._api.secrets import refuse_name, refuse_size
 from gha_dispatch.testing._api.timestamp import timestamp
 
 if TYPE_CHECKING:
     from gha_dispatch.testing._hosted import Entries, Entry, Hosted
 
 MAX_VARIABLES = 500
-MAX_BYTES = 48 * 1024
 READ = Need("variables", role="write")
 WRITE = Need("variables", "write", "write")
 
@@ -67,7 +66,7 @@ class VariablesApi:
             return refused(HTTPStatus.CONFLICT, "Already exists - Variable already exists")
         try:
             refuse_name("Variable", name)
-            _refuse_size(value)
+            refuse_size("Variable", value.encode())
             _refuse_more(len(variables.all()))
         except ValueError as error:
             return refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
@@ -82,7 +81,7 @@ class VariablesApi:
         renamed, value = body.get("name", name), body.get("value", entry.value)
         try:
             refuse_name("Variable", renamed)
-            _refuse_size(value)
+            refuse_size("Variable", value.encode())
         except ValueError as error:
             return refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
         if renamed.upper() != name.upper():
@@ -99,11 +98,6 @@ class VariablesApi:
 def _refuse_more(count: int) -> None:
     if count >= MAX_VARIABLES:
         raise ValueError(f"Variable limit of {MAX_VARIABLES} per repository is reached")
-
-
-def _refuse_size(value: str) -> None:
-    if len(value.encode()) > MAX_BYTES:
-        raise ValueError(f"Variable value is larger than {MAX_BYTES // 1024} KB")
 
 
 def _listed(request: Request, entries: Entries[str]) -> Response:

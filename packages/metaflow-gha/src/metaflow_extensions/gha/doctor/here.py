@@ -6,7 +6,6 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from metaflow_extensions.gha.prerequisites.required_settings import (
     require_root,
     require_s3,
 )
+from metaflow_extensions.gha.settings import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,8 +82,7 @@ def _broken(rule: Callable[[], object]) -> UnmetError | None:
 
 
 def _python() -> Found[None]:
-    minor = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return Found(None, f"{platform.python_version()}; the VMs run {minor} too")
+    return Found(None, f"{platform.python_version()}; the VMs run {PYTHON} too")
 
 
 def _metaflow() -> Found[None]:

@@ -19,8 +19,6 @@ from metaflow_extensions.gha.prerequisites.repository_values import (
     ENDPOINT,
     KEYS,
     ROOT,
-    SERVICE_KEY,
-    SESSION_TOKEN,
     HeldVariables,
     SecretChanges,
     SyncMode,
@@ -36,6 +34,7 @@ from metaflow_extensions.gha.prerequisites.secret_sync import (
     sync_mode,
 )
 from metaflow_extensions.gha.prerequisites.workflow import Checkout, require_workflow
+from metaflow_extensions.gha.settings import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -260,7 +259,7 @@ class OnGitHub:
             text = _missing(missing, mode, remedy)
             found = SecretChanges({name: changes.values[name] for name in missing})
             return Found(found, text, warning=True, remedy=remedy)
-        known = [name for name in (*KEYS, SESSION_TOKEN, SERVICE_KEY) if name in held.names]
+        known = [name for name in SECRETS if name in held.names]
         role = "no key needed: the VMs take on a role of AWS" if keyless else ""
         return Found(
             SecretChanges(), "; ".join(filter(None, [role, ", ".join(known)])) or "none needed"

@@ -113,10 +113,9 @@ class Plan:
             (self.root / path).unlink()
         if not self.options.standalone:
             shutil.rmtree(self.root / STANDALONE_DIRECTORY, ignore_errors=True)
-        for path in sorted(self.wanted, key=lambda path: path == self.path):
-            target = self.root / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(self.wanted[path], encoding="utf-8")
+        last = {self.path: self.wanted[self.path]}
+        write_files(self.root, {path: self.wanted[path] for path in self.wanted.keys() - last})
+        write_files(self.root, last)
 
 
 def inject(wish: Wish, *, force: bool = False) -> Iterator[str]:
@@ -179,6 +178,14 @@ def files(options: CallerOptions, settings: Settings, commit: str = "") -> dict[
         }
     unsigned = {path: render(stamp, settings), **beside}
     return {**unsigned, path: render(replace(stamp, checksum=checksum(unsigned)), settings)}
+
+
+def write_files(root: Path, texts: Mapping[str, str]) -> None:
+    """Write texts by their paths below `root`."""
+    for path, text in texts.items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
 
 
 def repository_root() -> Path:

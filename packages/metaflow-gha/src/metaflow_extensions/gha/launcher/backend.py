@@ -6,7 +6,6 @@ import atexit
 import resource
 import secrets
 import signal
-import sys
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,7 +27,7 @@ from metaflow_extensions.gha.prerequisites.required_settings import (
 )
 from metaflow_extensions.gha.prerequisites.secret_sync import SecretSync
 from metaflow_extensions.gha.prerequisites.workflow import Checkout, require_workflow
-from metaflow_extensions.gha.settings import QUEUES, Settings
+from metaflow_extensions.gha.settings import PYTHON, QUEUES, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,7 +121,7 @@ class Backend:
             limit=limit,
             first_wave=max(1, min(limit, first_width(graph, frozenset(decorators), view))),
             ref=settings.dispatch_ref or view.default_branch,
-            python=f"{sys.version_info.major}.{sys.version_info.minor}",
+            python=PYTHON,
         )
         _raise_descriptor_limit()
         supervisor = Supervisor(queue, github, run, say)
@@ -167,7 +166,7 @@ def _github(
 ) -> tuple[GitHub, RepositoryView, SecretSync | None]:
     """The repository, seen through the user's own `gh`, with the workflow that fits this run, and what it lacks.
 
-    Costs two requests, and two more when something here changed since the last run.
+    Costs two requests, and four more when something here changed since the last run.
     """
     from gha_dispatch import DispatchError, GitHub, PermissionDeniedError, find_gh
 

@@ -15,7 +15,7 @@ from metaflow.metaflow_config_funcs import config_values
 from metaflow_extensions.gha.launcher import job
 from metaflow_extensions.gha.launcher.local_metadata import bring_back, files_for_vm
 from metaflow_extensions.gha.launcher.task_logs import STREAMS, Output, TaskLogs, log_urls
-from metaflow_extensions.gha.settings import SECRETS
+from metaflow_extensions.gha.settings import PYTHON, SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -111,8 +111,7 @@ class Relay:
         from gha_worker import CommandJob, OnStop, Prepare, Resources
 
         spec = self._spec
-        python = f"{sys.version_info.major}.{sys.version_info.minor}"
-        prepare = job.prepare_script(spec.package, python)
+        prepare = job.prepare_script(spec.package, PYTHON)
         return CommandJob(
             script=job.run_script(spec.package, spec.bootstrap, spec.step_command),
             env=job.environment(

@@ -39,7 +39,7 @@ class Fingerprint:
         return hmac.compare_digest(_digest(salt, values), expected)
 
     def remember(self, values: str) -> None:
-        """Write the fingerprint of these values; a folder that cannot be written costs two requests a run."""
+        """Write the fingerprint of these values; a folder that cannot be written costs four requests a run."""
         salt = secrets.token_bytes(16)
         record = json.dumps({"salt": salt.hex(), "fingerprint": _digest(salt, values)})
         fresh = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")

@@ -42,7 +42,6 @@ def _way_to_a_remote() -> tuple[str, ...]:
     if root is not None and (git_answer(root, "remote") or "").strip():
         return ("gh repo set-default",)
     guess = Repository.parse(f"{OWNER}/{(root or Path.cwd()).name.replace(' ', '-')}")
-    scheme = "http" if guess.host == "github.localhost" else "https"
-    remote = f"git remote add origin {scheme}://{guess}.git"
+    remote = f"git remote add origin {guess.url}.git"
     instead = f"# or: export METAFLOW_GHA_USER_REPO={guess.owner}/{guess.name}"
     return (*(() if root else ("git init",)), remote, instead)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from metaflow_extensions.gha.errors import GhaException
+from metaflow_extensions.gha.settings import PYTHON
 
 # How this machine reaches its package indexes and whom it trusts: without these nothing can be
 # installed.
@@ -37,8 +38,7 @@ def runner_image(directory: Path) -> dict[str, str]:
     # The bare interpreter, not the environment that this command runs in: a VM has none of its
     # packages.
     python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for name, target in {"uv": uv, "python3": python, version: python}.items():
+    for name, target in {"uv": uv, "python3": python, f"python{PYTHON}": python}.items():
         (bin_directory / name).symlink_to(target)
     cache = subprocess.run(
         [uv, "cache", "dir"], capture_output=True, text=True, check=True

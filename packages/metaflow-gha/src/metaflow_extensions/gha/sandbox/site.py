@@ -27,7 +27,7 @@ from metaflow_extensions.gha.inject.caller import (
     caller_path,
     read_stamp,
 )
-from metaflow_extensions.gha.inject.inject import files
+from metaflow_extensions.gha.inject.inject import files, write_files
 from metaflow_extensions.gha.inject.worker_bundle import worker_sources, worker_workflow
 from metaflow_extensions.gha.sandbox.image import runner_image
 from metaflow_extensions.gha.sandbox.working_copy import WorkingCopy
@@ -166,7 +166,7 @@ def _copy(project: Path, folders: Folders, settings: Settings) -> tuple[WorkingC
     copy = WorkingCopy.make(project, folders.copy, leave_out=folders.root)
     if (copy.root / caller_path(settings)).is_file():
         return copy, False
-    _write(copy.root, files(CallerOptions(), settings))
+    write_files(copy.root, files(CallerOptions(), settings))
     return copy, True
 
 
@@ -195,15 +195,9 @@ def _labels(copy: WorkingCopy, settings: Settings) -> tuple[str, ...]:
 
 def _write_worker(root: Path, settings: Settings) -> None:
     """Make `root` the worker's repository: this very version, from a checkout or from wheels."""
-    _write(root, worker_sources(WORKER_DIRECTORY))
-    _write(root, {f"{WORKFLOWS}/{settings.worker_workflow}": worker_workflow()})
+    write_files(root, worker_sources(WORKER_DIRECTORY))
+    write_files(root, {f"{WORKFLOWS}/{settings.worker_workflow}": worker_workflow()})
     WorkingCopy(root, root).commit(settings.worker_ref)
-
-
-def _write(root: Path, texts: Mapping[str, str]) -> None:
-    for path, text in texts.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text, encoding="utf-8")
 
 
 def _environment(
