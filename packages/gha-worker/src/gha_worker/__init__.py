@@ -14,7 +14,7 @@ from gha_worker._errors import (
     UnsupportedVersionError,
     WorkerError,
 )
-from gha_worker._job import CommandJob, OnStop, Prepare, Resources
+from gha_worker._job import CommandJob, OnStop, Prepare, Resources, Server
 from gha_worker._result import CommandResult, Reason
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "RefusedSecretError",
     "Resources",
     "RoleRefusedError",
+    "Server",
     "UnsupportedVersionError",
     "WorkerError",
 ]

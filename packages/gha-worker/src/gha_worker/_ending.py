@@ -16,13 +16,21 @@ class Ending(Enum):
     STOP = _guard.ENDED_BY_STOP
     DEADLINE = _guard.ENDED_BY_DEADLINE
     GUARD_DIED = "guard-died"
+    DECLINED = "declined"
+    """A persistent server never began it: nothing ran."""
+    SERVER_FAILED = "server-failed"
+    """A persistent server ended or went astray in the middle of it."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a guarded script ended; `seconds` is its run time."""
+    """How a guarded script ended; `seconds` is its run time.
+
+    `peak_memory_mb` is the most memory that one of its processes had, None when nobody knows.
+    """
 
     ending: Ending
     exit_code: int | None
     signal: str | None
     seconds: float
+    peak_memory_mb: int | None = None

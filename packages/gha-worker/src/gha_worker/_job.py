@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass, field
@@ -38,11 +39,26 @@ class OnStop(str, Enum):
 class Prepare:
     """A script that runs once per `key` and worker before the first job that names the key.
 
-    Both scripts find its directory in ``GHA_WORKER_PREPARED``.
+    What it leaves in ``GHA_WORKER_PREPARED``, where it runs, is shared by all jobs of the key, which
+    find it under the same name. What it leaves in ``GHA_WORKER_TEMPLATE`` is where each of them
+    starts: a cheap copy becomes the job's own directory.
     """
 
     key: str
     script: str
+
+
+@dataclass(frozen=True)
+class Server:
+    """A script that stays, and runs one job after another in place of a new process for each.
+
+    Jobs with the same `script` and the same preparation share it; `request` is JSON of the job's
+    own that the server gets. The protocol stands in the package's README. A job whose server does
+    not begin it runs as a plain process: the two must do the same.
+    """
+
+    script: str
+    request: Any = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,7 @@ class CommandJob:
     `env` holds plain values and is readable by everybody who can read the bucket; `secrets` are
     names only, and their values come from the worker's own environment. `timeout` is in seconds
     and covers `prepare` too. `name` is printed in public logs; the job's id stands in when empty.
+    With `log` the worker keeps the job's output in the queue's prefix, while it runs and for good.
 
     Raises :class:`InvalidJobError` for every value that could not run.
     """
@@ -72,6 +89,8 @@ class CommandJob:
     resources: Resources = Resources()
     on_stop: OnStop = OnStop.RELEASE
     name: str = ""
+    server: Server | None = None
+    log: bool = False
 
     def __post_init__(self) -> None:
         _check_text("run.script", self.script)
@@ -85,6 +104,11 @@ class CommandJob:
         if self.prepare is not None:
             _check_text("prepare.key", self.prepare.key)
             _check_text("prepare.script", self.prepare.script)
+        if self.server is not None:
+            _check_text("server.script", self.server.script)
+            _check_json("server.request", self.server.request)
+        if not isinstance(self.log, bool):
+            raise InvalidJobError("log", "is not true or false")
         _check_positive("timeout", self.timeout)
         _check_positive("resources.cpu", self.resources.cpu)
         if self.resources.memory_mb is not None:
@@ -103,11 +127,14 @@ class CommandJob:
             "prepare": None
             if self.prepare is None
             else {"key": self.prepare.key, "script": self.prepare.script},
-            "server": None,
+            "server": None
+            if self.server is None
+            else {"script": self.server.script, "request": self.server.request},
             "timeout": self.timeout,
             "resources": {"cpu": self.resources.cpu, "memory_mb": self.resources.memory_mb},
             "on_stop": self.on_stop.value,
             "name": self.name,
+            "log": self.log,
         }
 
     @classmethod
@@ -122,11 +149,9 @@ class CommandJob:
         version = fields.get("v")
         if type(version) is not int or version not in READABLE:
             raise UnsupportedVersionError(version, READABLE)
-        if fields.get("server") is not None:
-            raise InvalidJobError("server", "asks for a persistent server, which no worker has yet")
         run = _mapping("run", fields.get("run"))
         resources = _mapping("resources", _given(fields, "resources", {}))
-        prepare = fields.get("prepare")
+        prepare, server = fields.get("prepare"), fields.get("server")
         secrets = _given(fields, "secrets", [])
         if not isinstance(secrets, list):
             raise InvalidJobError("secrets", "are not a list of names")
@@ -146,6 +171,8 @@ class CommandJob:
             ),
             on_stop=on_stop,
             name=_given(fields, "name", ""),
+            server=None if server is None else _server(server),
+            log=_given(fields, "log", False),  # noqa: FBT003  # a default, like those above
         )
 
 
@@ -154,6 +181,13 @@ def _prepare(value: object) -> Prepare:
     return Prepare(
         key=_text("prepare.key", fields.get("key")),
         script=_text("prepare.script", fields.get("script")),
+    )
+
+
+def _server(value: object) -> Server:
+    fields = _mapping("server", value)
+    return Server(
+        script=_text("server.script", fields.get("script")), request=fields.get("request")
     )
 
 
@@ -180,6 +214,13 @@ def _check_text(name: str, value: object, *, empty: bool = False) -> None:
         raise InvalidJobError(name, "is empty")
     if "\0" in value:
         raise InvalidJobError(name, "holds a NUL character")
+
+
+def _check_json(name: str, value: object) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidJobError(name, f"is not JSON ({error})") from None
 
 
 def _check_variable(name: str, value: object) -> None:

@@ -29,6 +29,10 @@ class Reason(str, Enum):
     """Its payload is no command job; nothing ran."""
     LEASE_LOST = "lease-lost"
     """Its lease ran out or another outcome stands; a worker only logs this, it settles nothing."""
+    OUT_OF_MEMORY = "out-of-memory"
+    """Its machine had no memory left, and this job was the furthest above its share."""
+    SERVER_FAILED = "server-failed"
+    """The persistent server that ran it ended or went astray in the middle of it."""
     GUARD_DIED = "guard-died"
     """The process that watches the job was killed; the job was ended with it."""
 
@@ -38,7 +42,9 @@ class CommandResult:
     """How one attempt of a command job went: the outcome's `result`, or its `error`.
 
     `exit_code` is None when the script ended by `signal` (a name such as ``SIGKILL``) or never
-    ran. `seconds` is the run time of preparation and script together. `message` is one sentence,
+    ran. `seconds` is the run time of preparation and script together. `peak_memory_mb` is the most
+    memory that its processes were seen with, None when none was; `memory_mb` is its share of the
+    machine's, None when it never got one. `message` is one sentence,
     with the next step when something is wrong. `tail` is the end of the job's own output, at most
     8 KiB, with the values of its secrets replaced by ``***``.
     """
@@ -49,6 +55,8 @@ class CommandResult:
     seconds: float
     message: str
     tail: str
+    peak_memory_mb: int | None = None
+    memory_mb: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -64,6 +72,8 @@ class CommandResult:
             "seconds": self.seconds,
             "message": self.message,
             "tail": self.tail,
+            "peak_memory_mb": self.peak_memory_mb,
+            "memory_mb": self.memory_mb,
         }
 
     @classmethod
@@ -87,6 +97,8 @@ class CommandResult:
             "seconds": (int, float),
             "message": (str,),
             "tail": (str,),
+            "peak_memory_mb": (int, type(None)),
+            "memory_mb": (int, type(None)),
         }
         for name, kind in kinds.items():
             if not isinstance(value[name], kind):
