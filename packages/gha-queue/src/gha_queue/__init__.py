@@ -7,6 +7,7 @@ from gha_queue._errors import (
     AccessDeniedError,
     BucketError,
     EndpointUnreachableError,
+    InvalidFileError,
     InvalidJobError,
     InvalidQueueError,
     InvalidResultError,
@@ -30,6 +31,7 @@ from gha_queue._errors import (
     WrongRegionError,
 )
 from gha_queue._intake import NewJob
+from gha_queue._named_files import Files
 from gha_queue._probe import ProbeReport, probe
 from gha_queue._queue import Queue
 from gha_queue._records import (
@@ -56,7 +58,9 @@ __all__ = [
     "Control",
     "DeadLetter",
     "EndpointUnreachableError",
+    "Files",
     "History",
+    "InvalidFileError",
     "InvalidJobError",
     "InvalidQueueError",
     "InvalidResultError",

@@ -39,6 +39,9 @@ def deadline_after(sent: float, settings: Settings) -> float:
 class Claim:
     """The right to run one attempt until `deadline`, on this machine's monotonic clock in seconds.
 
+    `since` is the server's time of the claim in seconds since 1970, and `waited` how many seconds
+    the attempt had been due by then; both are right to a second or two.
+
     The attempt number is the fencing token: hand it to the job, and let what the job writes carry
     it. A claim does not stop the work: the holder must, when `lost` is set or the deadline passes.
     """
@@ -52,17 +55,19 @@ class Claim:
         token: str,
         sent: float,
         since: float,
+        due: float,
         settings: Settings,
         calls: Calls,
         beats: Calls,
     ) -> None:
         self.job = job
         self.worker = worker
+        self.since = since
+        self.waited = max(0.0, since - due)
         self.deadline = deadline_after(sent, settings)
         self.lost = threading.Event()
         self._attempt = attempt
         self._token = token
-        self._since = since
         self._settings = settings
         self._calls = calls
         self._beats = beats
@@ -121,7 +126,7 @@ class Claim:
             self.lost.set()
             raise LeaseLostError(self.job.id, self.attempt, None)
         self._beat += 1
-        fields = {**claim_fields(self.worker, self._since, self._beat), "token": self._token}
+        fields = {**claim_fields(self.worker, self.since, self._beat), "token": self._token}
         self._beats.write(self._attempt.claim_key, fields)
         body = self._beats.read(self._attempt.outcome_key).body
         if body is None:
@@ -213,7 +218,7 @@ class Claim:
         if delay is not None:
             check_seconds("delay", delay, InvalidResultError)
         ending = Ending(
-            kind, self.worker, self._since, result, error, retry=retry, delay=delay, wished=wished
+            kind, self.worker, self.since, result, error, retry=retry, delay=delay, wished=wished
         )
         settled = _endings.settle(self._calls, self.job, self._attempt, ending, self._ending)
         outcome = settled.outcome

@@ -84,6 +84,7 @@ class Claiming:
             token=token,
             sent=sent,
             since=since,
+            due=marker.due,
             settings=self.settings,
             calls=calls,
             beats=self.beats,

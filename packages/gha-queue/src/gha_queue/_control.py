@@ -29,12 +29,13 @@ class Steering:
     """The owner's changes to the record, one at a time.
 
     A write whose answer never came may still land, after a later one and in its place. So what
-    was closed here is closed again by every later write, such as `renew`.
+    cannot be taken back, that the queue is closed and who is drained, is said again by every later
+    write of this object, such as `renew`.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._closed: Control | None = None
+        self._said = Control()
 
     def ensure(self, calls: Calls, keepalive: float | None) -> None:
         """Make sure that the record is there and promises this keepalive."""
@@ -44,10 +45,10 @@ class Steering:
     def rewrite(self, calls: Calls, change: Callable[[Control], Control]) -> None:
         """Write what `change` makes of the record, which also restarts its age."""
         with self._lock:
-            control = change(read_control(calls))
-            if self._closed is not None:
-                cancel = control.cancel or self._closed.cancel
-                control = replace(control, status=Status.CLOSED, cancel=cancel)
-            if control.status is Status.CLOSED:
-                self._closed = control
+            control, said = change(read_control(calls)), self._said
+            if said.status is Status.CLOSED:
+                control = replace(
+                    control, status=Status.CLOSED, cancel=control.cancel or said.cancel
+                )
+            self._said = control = replace(control, drain=control.drain | said.drain)
             calls.write(_keys.CONTROL, control_fields(control))

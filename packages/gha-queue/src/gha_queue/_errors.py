@@ -7,6 +7,7 @@ QueueError
 │   ├── UnsafeStoreError        the store ignores the condition of a write, or lists late
 │   ├── UnsupportedStoreError   the store answers that it lacks conditional writes
 │   └── WrongRegionError
+├── InvalidFileError            (ValueError) a name that no file of a job or worker can have
 ├── InvalidJobError             (ValueError) an id, payload or option that no job can have
 ├── InvalidQueueError           (ValueError) a URL or setting that no queue can have
 ├── InvalidResultError          (ValueError) a result or error that no outcome can hold
@@ -107,6 +108,10 @@ class UnsupportedStoreError(BucketError):
         )
         self.place = place
         self.code = code
+
+
+class InvalidFileError(QueueError, ValueError):
+    """A name that no file of a job or worker can have."""
 
 
 class InvalidJobError(QueueError, ValueError):

@@ -89,7 +89,7 @@ class FileStore:
             folder, mark, _ = prefix.rpartition("/")
             paths = {  # a name that is overwritten meanwhile may come twice
                 key: path
-                for key, path in _files(os.fspath(self._root / folder), folder + mark)
+                for key, path in _files(os.fspath(self._path(folder)), folder + mark)
                 if key > after and key.startswith(prefix)
             }
             entries: list[Entry] = []
@@ -108,9 +108,10 @@ class FileStore:
             path = self._path(key)
             path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # something else is in it, or came into it
-                while path.parent.name.endswith(_GOES_ON):
-                    path = path.parent
-                    path.rmdir()
+                for folder in path.parents:
+                    if self._root in {folder, folder.parent}:
+                        break
+                    folder.rmdir()
 
         self._request(remove)
         return Done(time.time())
@@ -161,15 +162,17 @@ class FileStore:
 
 
 def _names(key: str) -> list[str]:
-    """Return the names on disk that lead to a key's file.
+    """Return the names on disk that lead to a key's file, or to the folder of many.
 
     Capitals are written as numbers, since a file system may take `A` and `a` for one name.
     """
-    *folders, last = key.split("/")
-    encoded = re.sub(r"[^a-z0-9._~-]", lambda sign: f"%{ord(sign[0]):02x}", last)
-    parts = [encoded[at : at + _LONGEST] for at in range(0, len(encoded), _LONGEST)]
-    names = ["%2e" + part[1:] if part.startswith(".") else part for part in parts]
-    return [*folders, *(name + _GOES_ON for name in names[:-1]), names[-1]]
+    names: list[str] = []
+    for segment in key.split("/") if key else ():
+        encoded = re.sub(r"[^a-z0-9._~-]", lambda sign: f"%{ord(sign[0]):02x}", segment)
+        parts = [encoded[at : at + _LONGEST] for at in range(0, len(encoded), _LONGEST)]
+        *first, last = ["%2e" + part[1:] if part.startswith(".") else part for part in parts]
+        names += [*(name + _GOES_ON for name in first), last]
+    return names
 
 
 def _files(directory: str, encoded: str) -> Iterator[tuple[str, str]]:

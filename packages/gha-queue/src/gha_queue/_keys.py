@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gha_queue._errors import InvalidJobError, InvalidWorkerError
+from gha_queue._errors import InvalidFileError, InvalidJobError, InvalidWorkerError
 
 QUEUE = "queue"
 CONTROL = "control"
@@ -21,6 +21,8 @@ DEAD = "dead/"
 PURGED = "purged/"
 WORKERS = "workers/"
 PROBE = "probe/"
+JOB_FILES = "files/jobs/"
+WORKER_FILES = "files/workers/"
 
 PRIORITIES = range(10)
 
@@ -93,6 +95,15 @@ def check_worker(name: str) -> str:
     return name
 
 
+def check_file(name: str) -> str:
+    """Return the name if a file of a job or worker can have it."""
+    if not _is_name(name):
+        raise InvalidFileError(
+            f"{name!r} is no file name: use 1 to 200 of A-Z a-z 0-9 . _ - and not '.' or '..'"
+        )
+    return name
+
+
 def following_id(job_id: str) -> str:
     """Return the id that the next retry of a job has."""
     first, number = first_id(job_id)
@@ -144,6 +155,16 @@ def purged_key(job_id: str) -> str:
     return f"{PURGED}{job_id}"
 
 
+def job_files(job_id: str) -> str:
+    """Return what the keys of a job's files start with."""
+    return f"{JOB_FILES}{job_id}/"
+
+
+def worker_files(name: str) -> str:
+    """Return what the keys of a worker's files start with."""
+    return f"{WORKER_FILES}{name}/"
+
+
 def worker_key(name: str) -> str:
     return f"{WORKERS}{name}"
 
@@ -182,6 +203,13 @@ def parse_id(prefix: str, key: str) -> str | None:
     """Read a key that is a prefix and a job's id; None if it is not one."""
     job_id = key[len(prefix) :] if key.startswith(prefix) else ""
     return job_id if _is_id(job_id) else None
+
+
+def parse_job_file(key: str) -> str | None:
+    """Read the key of a job's file as the job's id; None if it is not one."""
+    path = key[len(JOB_FILES) :] if key.startswith(JOB_FILES) else ""
+    job_id, _, name = path.partition("/")
+    return job_id if _is_id(job_id) and _is_name(name) else None
 
 
 def parse_worker(key: str) -> tuple[str, bool] | None:

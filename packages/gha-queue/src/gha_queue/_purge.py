@@ -1,6 +1,6 @@
 """How what has ended is removed: a tombstone first, so that no late request brings it back.
 
-The job's payload and its dead letter go at once. Its outcomes stay with the tombstone for a day:
+The job's payload, its files and its dead letter go at once. Its outcomes stay with the tombstone for a day:
 whoever stood still in the middle of something finds how it ended, and cannot end it again. A job
 and its retries go together.
 """
@@ -39,6 +39,7 @@ class _Listed:
 
     families: dict[str, list[str]]
     outcomes: dict[str, dict[int, float]]
+    files: dict[str, list[str]]
     dead: set[str]
     purged: dict[str, float]
 
@@ -58,7 +59,7 @@ def purge(calls: Calls, older_than: float, state: State | None) -> int:
         if not left or not _has_ended(calls, members[-1], listed, older_than, state):
             return 0
         for job_id in left:
-            _bury(calls, job_id)
+            _bury(calls, job_id, listed)
         return len(left)
 
     for job_id in listed.purged.keys() - set(chain.from_iterable(listed.families.values())):
@@ -76,8 +77,13 @@ def _list(calls: Calls) -> _Listed:
         attempt = _keys.parse_outcome(entry.key)
         if attempt is not None:
             outcomes[attempt.job_id][attempt.number] = age
+    files: dict[str, list[str]] = defaultdict(list)
+    for entry, _ in calls.entries(_keys.JOB_FILES):
+        job_id = _keys.parse_job_file(entry.key)
+        if job_id is not None:
+            files[job_id].append(entry.key)
     dead = calls.ids(_keys.DEAD)
-    return _Listed(families, outcomes, set(dead), calls.ids(_keys.PURGED))
+    return _Listed(families, outcomes, files, set(dead), calls.ids(_keys.PURGED))
 
 
 def _has_ended(
@@ -95,7 +101,7 @@ def _has_ended(
     return outcome is not None and outcome.final and outcome.kind in _ENDED[state]
 
 
-def _bury(calls: Calls, job_id: str) -> None:
+def _bury(calls: Calls, job_id: str, listed: _Listed) -> None:
     try:
         job = _endings.read_job(calls, job_id)
     except RecordError:
@@ -103,6 +109,8 @@ def _bury(calls: Calls, job_id: str) -> None:
     tombstone = replace(job or Job(job_id, None), payload=None, purged=True)
     calls.write(_keys.job_key(job_id), job_fields(tombstone))
     calls.delete(_keys.dead_key(job_id))
+    for file in listed.files[job_id]:
+        calls.delete(file)
     # Last: from now on listings pass this job over, and so would a purge that came to finish it.
     calls.write_raw(_keys.purged_key(job_id), b"")
 
@@ -116,5 +124,7 @@ def _forget(calls: Calls, members: list[str], listed: _Listed) -> None:
             for number in sorted(listed.outcomes[job_id], reverse=True):
                 calls.delete(Attempt(job_id, number).claim_key)
                 calls.delete(Attempt(job_id, number).outcome_key)
+            for file in listed.files[job_id]:  # that came late
+                calls.delete(file)
             calls.delete(_keys.job_key(job_id))
         calls.delete(_keys.purged_key(job_id))

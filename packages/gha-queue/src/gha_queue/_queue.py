@@ -23,6 +23,7 @@ from gha_queue._claiming import Claiming
 from gha_queue._control import Steering, read_control
 from gha_queue._errors import (
     InvalidQueueError,
+    InvalidWorkerError,
     JobNotDeadError,
     JobNotFoundError,
     QueueNotFoundError,
@@ -30,6 +31,7 @@ from gha_queue._errors import (
     WaitTimeoutError,
 )
 from gha_queue._intake import NewJob
+from gha_queue._named_files import Files
 from gha_queue._places import parse_place
 from gha_queue._ready import Ready
 from gha_queue._records import (
@@ -133,6 +135,14 @@ class Queue:
     def requests(self) -> Requests:
         """How many requests this object has sent, by S3 operation."""
         return self._meter.requests
+
+    @property
+    def now(self) -> float:
+        """The server's time in seconds since 1970: as last heard, and the time since.
+
+        Right to a second. Sends nothing, except where it is the first use.
+        """
+        return self._open().calls.meter.now
 
     def create(self, keepalive: float | None = None) -> None:
         """Create the queue as its owner; safe to repeat.
@@ -278,10 +288,10 @@ class Queue:
         """Remove the jobs that ended at least so many seconds ago; return how many these were.
 
         `state` DEAD or SUCCEEDED removes only these; a job goes together with its retries, by the
-        state of the newest. Payloads and dead letters go at once, and listings show the job no
-        more. Its outcomes, and a tombstone that keeps late requests from bringing it back, go
+        state of the newest. Payloads, files and dead letters go at once, and listings show the job
+        no more. Its outcomes, and a tombstone that keeps late requests from bringing it back, go
         with the first purge a day later; put its id again only when no purge is running. Costs
-        1 LIST per 1,000 jobs and outcomes, and 2 PUT and 2 GET per job removed.
+        1 LIST per 1,000 jobs, outcomes and files, and 2 PUT and 2 GET per job removed.
         """
         check_seconds("older_than", older_than, InvalidQueueError)
         return _purge.purge(self._open().calls, older_than, state)
@@ -313,6 +323,28 @@ class Queue:
     def resume(self) -> None:
         """End a pause. A closed queue stays closed."""
         self._steer(lambda control: _unless_closed(control, Status.OPEN))
+
+    def drain(self, names: Iterable[str]) -> None:
+        """Let these workers claim no more, and leave when what they run has ended.
+
+        Adds to those that are drained already; a name stays drained. Raises InvalidWorkerError.
+        1 GET, 1 PUT.
+        """
+        if isinstance(names, str):
+            raise InvalidWorkerError(f"{names!r} is one name: give a list of workers' names")
+        drained = frozenset(map(_keys.check_worker, names))
+        self._steer(lambda control: replace(control, drain=control.drain | drained))
+
+    def limit_slots(self, slots: int | None) -> None:
+        """Let each worker run at most so many jobs at a time, None as many as it can.
+
+        What runs beyond that goes on. 1 GET, 1 PUT.
+        """
+        if slots is not None and not (type(slots) is int and slots >= 1):
+            raise InvalidQueueError(
+                f"slots={slots!r}: give a number from 1, or None; `pause` stops all claims"
+            )
+        self._steer(lambda control: replace(control, slots=slots))
 
     def renew(self) -> None:
         """Show that the owner is alive: the age of the control record restarts. 1 GET, 1 PUT."""
@@ -371,6 +403,18 @@ class Queue:
     def worker(self, name: str) -> WorkerSeen | None:
         """Return one worker with its info, None if it never came. 2 GET."""
         return _workers.find_worker(self._open().calls, name)
+
+    def job_files(self, id: str) -> Files:  # noqa: A002
+        """Return the files of a job, such as its log: keys `files/jobs/<id>/<name>`.
+
+        A purge removes them with the job's payload, and a day later what was put meanwhile. The job
+        need not be there yet.
+        """
+        return Files(self._open().calls, _keys.job_files(_keys.check_id(id)))
+
+    def worker_files(self, name: str) -> Files:
+        """Return the files of a worker: keys `files/workers/<worker>/<name>`. Nothing removes them."""
+        return Files(self._open().calls, _keys.worker_files(_keys.check_worker(name)))
 
     def _steer(self, change: Callable[[Control], Control]) -> None:
         self._steering.rewrite(self._open().calls, change)

@@ -134,12 +134,18 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Control:
-    """What the owner last said, and how many seconds ago by the server's clock."""
+    """What the owner last said, and how many seconds ago by the server's clock.
+
+    The workers named in `drain` claim no more and leave when what they run has ended. `slots` is
+    how many jobs a worker may run at a time, None as many as it can.
+    """
 
     status: Status = Status.OPEN
     cancel: bool = False
     keepalive: float | None = None
     age: float = 0.0
+    drain: frozenset[str] = frozenset()
+    slots: int | None = None
 
     @property
     def abandoned(self) -> bool:
@@ -387,6 +393,8 @@ def control_fields(control: Control) -> Fields:
         "status": control.status.value,
         "cancel": control.cancel,
         "keepalive": control.keepalive,
+        "drain": sorted(control.drain),
+        "slots": control.slots,
     }
 
 
@@ -394,11 +402,14 @@ def control_from(key: str, body: bytes, age: float) -> Control:
     fields = load(key, body)
     try:
         keepalive = fields["keepalive"]
+        slots = fields.get("slots")  # an older gha-queue wrote neither this nor `drain`
         return Control(
             status=Status(fields["status"]),
             cancel=bool(fields["cancel"]),
             keepalive=None if keepalive is None else float(keepalive),
             age=age,
+            drain=frozenset(map(str, fields.get("drain", ()))),
+            slots=None if slots is None else int(slots),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordError(key, f"a field is missing or wrong ({error})") from None
