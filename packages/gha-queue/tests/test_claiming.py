@@ -18,11 +18,13 @@ from gha_queue import (
     Queue,
     WaitTimeoutError,
 )
+from gha_queue.testing import ShiftDate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gha_queue import Claim, S3Client
+    from gha_queue.testing import FaultProxy
 
 
 def test_a_job_is_put_claimed_completed_and_waited_for(
@@ -38,6 +40,43 @@ def test_a_job_is_put_claimed_completed_and_waited_for(
     assert queue.wait(job.id, timeout=20) == queue.outcome(job.id) == outcome
     assert queue.claim("w") is None
     assert keys(queue, "ready/") == keys(queue, "claims/") == keys(queue, "dead/") == []
+
+
+def test_a_claim_tells_when_it_was_made_and_how_long_the_job_had_waited(
+    queue: Queue, remote: Queue, proxy: FaultProxy
+) -> None:
+    for name in ("a", "b"):
+        queue.put("x", id=name)
+    proxy.plan = lambda _: ShiftDate(100)
+    before = remote.now
+    claim = remote.claim("w")
+    assert claim is not None
+    assert before <= claim.since <= remote.now
+    assert claim.since - claim.job.due == claim.waited
+    assert 99 <= claim.waited <= 130
+    assert claim.complete().started == claim.since
+
+
+def test_an_attempt_has_waited_since_it_was_due_itself(queue: Queue) -> None:
+    queue.put("x", max_attempts=2, delay=1)
+    while (claim := queue.claim("w")) is None:
+        pass
+    assert 0 <= claim.waited <= 2
+    assert claim.since >= claim.job.due
+    claim.fail("again", delay=0)
+    again = queue.claim("w")
+    assert again is not None
+    assert (again.attempt, 0 <= again.waited <= 2) == (2, True)
+
+
+def test_the_servers_time_goes_on_between_its_answers(
+    queue: Queue, remote: Queue, proxy: FaultProxy
+) -> None:
+    proxy.plan = lambda _: ShiftDate(-7200)
+    assert abs(remote.now - (time.time() - 7200)) < 30
+    sent, first = remote.requests, remote.now
+    assert first < remote.now < first + 10
+    assert remote.requests == sent
 
 
 def test_one_of_many_racing_workers_gets_the_job(queue: Queue, client: S3Client) -> None:

@@ -202,7 +202,7 @@ def test_wrong_usage_is_told_in_a_sentence(
     [
         *(["ls"], ["get", "a"], ["stats"], ["watch"], ["wait", "a"], ["dead"], ["cancel", "a"]),
         *(["retry", "a"], ["redrive"], ["reap"], ["purge", "--older-than", "0"], ["pause"]),
-        *(["resume"], ["close"], ["work", "--", "cat"]),
+        *(["resume"], ["close"], ["drain", "w"], ["slots", "1"], ["work", "--", "cat"]),
     ],
 )
 def test_only_put_creates_a_queue(run: Run, tmp_path: Path, arguments: list[str]) -> None:
@@ -311,6 +311,28 @@ def test_a_queue_is_paused_resumed_and_closed(run: Run, owner: Queue) -> None:
     refused = run("put", "1")
     assert refused.returncode == 1
     assert "use a new queue" in refused.stderr
+
+
+def test_workers_are_drained_and_slots_limited(run: Run, owner: Queue) -> None:
+    assert run("drain", "w2", "w1").stdout == "w1\nw2\n"
+    assert documents(run("drain", "w3", "--json").stdout)[0]["drain"] == ["w1", "w2", "w3"]
+    assert run("slots", "2").stdout == "2\n"
+    assert lines(run("stats").stdout)[-3:] == [
+        ["status", "open"],
+        ["slots", "2"],
+        ["drain", "w1 w2 w3"],
+    ]
+    assert run("slots", "none").stdout == "none\n"
+    (stats,) = documents(run("stats", "--json").stdout)
+    assert stats["control"]["slots"] is None
+    assert stats["control"]["drain"] == ["w1", "w2", "w3"]
+
+
+@pytest.mark.parametrize("bad", ["0", "two", "-1", "1.5", "", "²"])
+def test_what_is_no_number_of_slots_is_wrong_usage(run: Run, owner: Queue, bad: str) -> None:
+    done = run("slots", "--", bad)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "give a number from 1, or none" in done.stderr
 
 
 def test_a_terminal_gets_tables_a_tree_and_no_control_characters(url: str, owner: Queue) -> None:

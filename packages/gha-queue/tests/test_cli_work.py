@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gha_queue import OutcomeKind, Queue, State
+from gha_queue import NewJob, OutcomeKind, Queue, State
 from gha_queue.cli._child import Child
 from gha_queue.cli._signals import Signals
 from gha_queue.testing import Answer, FaultProxy
@@ -523,6 +523,31 @@ def test_a_worker_takes_the_jobs_of_the_needs_it_names(
     assert {job.id for job in queue.jobs(State.READY)} == {"jobgpu", "jobdisk"}
     work("--drain", "--need", "gpu", "--need", "disk", "--", "cat")
     assert queue.drained()
+
+
+def test_a_drained_worker_ends_its_job_and_leaves(queue: Queue, start: Start) -> None:
+    queue.put_many([NewJob(number) for number in range(30)])
+    worker = start("--name", "w1", "--json", "--", "sleep", "1")
+    assert worker.stdout is not None
+    assert json.loads(worker.stdout.readline())["event"] == "started"
+    queue.drain(["w1", "w2"])
+    *rest, last = [json.loads(line) for line in worker.stdout]
+    assert (last["event"], last["why"]) == ("leaves", "the queue's owner drains it")
+    assert len(rest) % 2 == 1
+    assert {event["event"] for event in rest[::2]} == {"succeeded"}
+    stats = queue.stats()
+    assert (stats.ready, stats.running) == (30 - stats.succeeded, 0)
+    assert stats.ready > 0
+
+
+def test_a_worker_that_is_drained_already_claims_nothing(
+    queue: Queue, work: Callable[..., list[str]]
+) -> None:
+    queue.put(1)
+    queue.drain(["w1"])
+    (said,) = work("--name", "w1", "--", "cat")
+    assert said.endswith("leaves: the queue's owner drains it")
+    assert queue.stats().ready == 1
 
 
 def test_control_that_cannot_be_read_is_told_once_and_worked_without(

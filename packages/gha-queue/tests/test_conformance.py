@@ -209,6 +209,21 @@ def test_the_longest_names_are_kept(store: Store, letter: str) -> None:
     assert keys_in(store, "ready/") == []
 
 
+@pytest.mark.parametrize("letter", ["x", "X", "."], ids=["small", "capital", "dot"])
+def test_the_longest_folders_are_kept_apart(store: Store, letter: str) -> None:
+    folders = [f"files/jobs/{letter * 199}{last}/" for last in "Ab"]
+    keys = [folder + letter * 199 + last for folder in folders for last in "0A"]
+    for key in keys:
+        assert store.create(key, key.encode()).won
+    assert keys_in(store, folders[0]) == keys[:2]
+    assert keys_in(store, "files/", limit=3) == keys
+    assert keys_in(store, f"files/jobs/{letter * 100}") == keys
+    assert store.read(keys[3]).body == keys[3].encode()
+    for key in keys:
+        store.delete(key)
+    assert keys_in(store, "files/") == []
+
+
 def test_capitals_make_another_name(store: Store) -> None:
     assert store.create("jobs/A", b"large").won
     assert store.create("jobs/a", b"small").won
@@ -322,6 +337,22 @@ def test_a_place_that_keeps_its_word_passes_the_probe(site: Site, store: Store) 
     assert 64 < report.requests < 300
     assert abs(report.clock_skew) < 5
     assert keys_in(store, "probe/") == []
+
+
+def test_files_are_kept_by_name_for_jobs_and_workers(jobs: Queue) -> None:
+    files, others = jobs.job_files("Job.1"), jobs.job_files("job.1")
+    files.put("log.1", b"first")
+    files.put("log.1", b"\0second")
+    files.put("Log.1", b"")
+    others.put("log.2", b"other")
+    jobs.worker_files("Job.1").put("timeline.0.jsonl", b"{}")
+    assert (files.get("log.1"), files.get("Log.1")) == (b"\0second", b"")
+    assert files.get("log.2") is None
+    assert files.names() == ("Log.1", "log.1")
+    assert others.names() == ("log.2",)
+    assert jobs.worker_files("Job.1").names() == ("timeline.0.jsonl",)
+    assert jobs.job_files("job").names() == ()
+    assert jobs.drained()
 
 
 def test_a_job_is_put_claimed_kept_alive_and_completed(jobs: Queue) -> None:

@@ -84,6 +84,48 @@ def test_close_with_cancel_stops_what_runs_and_is_not_undone(queue: Queue) -> No
     assert (state.status, state.cancel, state.stopping) == (Status.CLOSED, True, True)
 
 
+def test_who_is_drained_stays_so_and_others_join(queue: Queue) -> None:
+    assert queue.state().drain == frozenset()
+    queue.drain(["wave.1", "wave.2"])
+    queue.drain(name for name in ("wave.2", "wave.3"))
+    queue.resume()
+    queue.close()
+    assert queue.state().drain == {"wave.1", "wave.2", "wave.3"}
+
+
+def test_who_is_drained_outlives_an_earlier_write_that_lands_late(
+    queue: Queue, client: S3Client
+) -> None:
+    key = f"{queue.url.removeprefix('s3://jobs/')}/control"
+    late = client.get_object(Bucket="jobs", Key=key)["Body"].read()
+    queue.drain(["w"])
+    client.put_object(Bucket="jobs", Key=key, Body=late)
+    queue.renew()
+    assert queue.state().drain == {"w"}
+
+
+def test_slots_are_limited_and_freed(queue: Queue) -> None:
+    assert queue.state().slots is None
+    queue.limit_slots(2)
+    queue.pause()
+    assert (queue.state().slots, queue.state().status) == (2, Status.PAUSED)
+    queue.limit_slots(None)
+    assert queue.state().slots is None
+
+
+@pytest.mark.parametrize("slots", [0, -1, True, 1.5, "2"])
+def test_a_limit_that_is_no_number_of_slots_is_refused(queue: Queue, slots: int) -> None:
+    with pytest.raises(InvalidQueueError, match="give a number from 1, or None"):
+        queue.limit_slots(slots)
+
+
+@pytest.mark.parametrize("names", ["wave", ["a/b"], [""], ["~left"]])
+def test_only_names_of_workers_are_drained(queue: Queue, names: list[str]) -> None:
+    with pytest.raises(InvalidWorkerError):
+        queue.drain(names)
+    assert not queue.state().drain
+
+
 def test_a_paused_queue_accepts_jobs(queue: Queue) -> None:
     queue.pause()
     assert queue.state().status is Status.PAUSED

@@ -87,6 +87,17 @@ def test_no_two_names_on_disk_differ_by_case_alone(tmp_path: Path) -> None:
     assert len({name.lower() for name in names}) == 5
 
 
+def test_the_folder_of_a_job_goes_with_its_last_file(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    for key in ("files/jobs/a/one", "files/jobs/a/two", "files/jobs/" + "X" * 200 + "/three"):
+        store.write(key, b"x")
+    store.delete("files/jobs/a/one")
+    assert (tmp_path / "files" / "jobs" / "a" / "two").exists()
+    for entry in store.list("files/", "", 10).entries:
+        store.delete(entry.key)
+    assert [path.name for path in (tmp_path / "files").rglob("*")] == []
+
+
 RACER = """
 import sys, time
 from pathlib import Path

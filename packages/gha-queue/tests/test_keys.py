@@ -57,6 +57,19 @@ def test_a_worker_reads_back_from_its_key(name: str, left: bool) -> None:
     assert _keys.parse_worker(key) == (name, left)
 
 
+@given(ids, names, names)
+def test_a_file_tells_its_job_and_never_another_ones(job_id: str, name: str, worker: str) -> None:
+    assert _keys.parse_job_file(_keys.job_files(job_id) + name) == job_id
+    assert _keys.parse_job_file(_keys.worker_files(worker) + name) is None
+
+
+@pytest.mark.parametrize(
+    "key", ["files/jobs/a", "files/jobs/a/", "files/jobs/a/b/c", "files/jobs//a", "files/jobs/../a"]
+)
+def test_other_keys_are_no_files_of_jobs(key: str) -> None:
+    assert _keys.parse_job_file(key) is None
+
+
 def test_the_dot_belongs_to_the_id_from_the_right() -> None:
     assert _keys.parse_claim("claims/a.1.2") == Attempt("a.1", 2)
     assert _keys.parse_claim("claims/a.2") == Attempt("a", 2)

@@ -59,6 +59,26 @@ def test_what_has_ended_goes_and_what_has_not_stays(
     assert queue.purge() == 1
 
 
+def test_files_go_with_their_job_and_those_of_others_stay(
+    queue: Queue, remote: Queue, proxy: FaultProxy, keys: Callable[[Queue, str], list[str]]
+) -> None:
+    succeeded(queue, "a")
+    queue.put("x", id="ab")
+    for name in ("a", "ab", "a~1", "later"):
+        queue.job_files(name).put("log.1.0", b"said")
+    queue.worker_files("a").put("timeline.0.jsonl", b"{}")
+    assert queue.purge() == 1
+    rest = ["files/jobs/ab/log.1.0", "files/jobs/a~1/log.1.0", "files/jobs/later/log.1.0"]
+    assert keys(queue, "files/jobs/") == rest
+    queue.job_files("a").put("log.1.1", b"too late")
+    queue.purge()
+    assert queue.job_files("a").names() == ("log.1.1",)
+    proxy.plan = lambda _: ShiftDate(DAY + 5)
+    remote.purge()
+    assert keys(queue, "files/jobs/") == rest
+    assert queue.worker_files("a").names() == ("timeline.0.jsonl",)
+
+
 def test_age_and_state_choose_what_goes(queue: Queue, remote: Queue, proxy: FaultProxy) -> None:
     succeeded(queue, "good")
     dead(queue, "bad")

@@ -40,13 +40,32 @@ def test_an_outcome_reads_back(
     assert _records.outcome_from("outcomes/a.1", body) == outcome
 
 
-@given(st.sampled_from(Status), st.booleans(), st.none() | st.floats(1, 1e6), st.floats(0, 1e6))
-def test_control_reads_back(
-    status: Status, cancel: bool, keepalive: float | None, age: float
-) -> None:
-    control = Control(status, cancel, keepalive, age)
+@given(
+    st.builds(
+        Control,
+        status=st.sampled_from(Status),
+        cancel=st.booleans(),
+        keepalive=st.none() | st.floats(1, 1e6),
+        age=st.floats(0, 1e6),
+        drain=st.frozensets(st.from_regex(r"[A-Za-z0-9._-]{1,200}", fullmatch=True), max_size=3),
+        slots=st.none() | st.integers(1, 1000),
+    )
+)
+def test_control_reads_back(control: Control) -> None:
     body = _records.dump(_records.control_fields(control))
-    assert _records.control_from("control", body, age) == control
+    assert _records.control_from("control", body, control.age) == control
+
+
+def test_control_of_an_older_version_drains_nobody_and_limits_nothing() -> None:
+    body = b'{"v":1,"status":"paused","cancel":false,"keepalive":null}'
+    assert _records.control_from("control", body, 2.0) == Control(Status.PAUSED, age=2.0)
+
+
+@pytest.mark.parametrize("damage", ['"drain":7', '"drain":null', '"slots":[]', '"slots":"x"'])
+def test_damaged_control_is_named(damage: str) -> None:
+    body = f'{{"v":1,"status":"open","cancel":false,"keepalive":null,{damage}}}'
+    with pytest.raises(RecordError, match="control"):
+        _records.control_from("control", body.encode(), 0.0)
 
 
 def test_control_tells_an_owner_who_stopped_renewing() -> None:

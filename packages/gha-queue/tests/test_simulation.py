@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gha_queue import NewJob, _calls, _endings, _intake
+from gha_queue import NewJob, _calls, _control, _endings, _intake, _keys, _records
 from gha_queue._records import Control
 from gha_queue.testing.simulation import Operation, Process, Simulation, Story, violation_of
 from gha_queue.testing.simulation.__main__ import main
@@ -95,6 +95,20 @@ def reapers_come_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_endings, "GRACE", -10.0)
 
 
+def an_owner_forgets_whom_it_drained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rewrite(
+        _: _control.Steering, calls: _calls.Calls, change: Callable[[Control], Control]
+    ) -> None:
+        control = change(_control.read_control(calls))
+        calls.write("control", _records.control_fields(control))
+
+    monkeypatch.setattr(_control.Steering, "rewrite", rewrite)
+
+
+def a_purge_overlooks_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_keys, "parse_job_file", lambda _: None)
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -105,6 +119,8 @@ def reapers_come_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
         nobody_restores_a_marker,
         nobody_reads_control_after_a_put,
         reapers_come_too_early,
+        an_owner_forgets_whom_it_drained,
+        a_purge_overlooks_files,
     ],
 )
 def test_a_planted_fault_is_found(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:

@@ -99,6 +99,8 @@ for _command in (
     _steer.pause,
     _steer.resume,
     _steer.close,
+    _steer.drain,
+    _steer.slots,
     _look.probe,
 ):
     app.add_command(_command)

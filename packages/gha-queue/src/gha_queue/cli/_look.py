@@ -107,15 +107,23 @@ def get(url: str, job_id: str, *, as_json: bool) -> None:
         print_list(history.attempts, _ATTEMPTS, as_json=False)
 
 
-@click.command(short_help="Count the jobs by state.")
+@click.command(short_help="Count the jobs by state, and tell what the owner said.")
 @queue_and_json
 def stats(url: str, *, as_json: bool) -> None:
     """Count the jobs by state, and tell the oldest ages.
 
-    Of the ready job that has been due the longest, and of the heartbeat that is the oldest.
+    Of the ready job that has been due the longest, and of the heartbeat that is the oldest. Then
+    what the owner said: whether the queue is open, the slots of each worker, who is drained.
     """
-    seen = Queue.attach(url).stats()
-    print_one(seen, stats_facts(seen), as_json=as_json)
+    queue = Queue.attach(url)
+    seen, control = queue.stats(), queue.state()
+    facts = [
+        *stats_facts(seen),
+        ("status", control.status.value, Kind.TEXT),
+        ("slots", control.slots, Kind.COUNT),
+        ("drain", " ".join(sorted(control.drain)) or None, Kind.TEXT),
+    ]
+    print_one({**vars(seen), "control": control}, facts, as_json=as_json)
 
 
 def stats_facts(seen: Stats) -> list[tuple[str, object, Kind]]:

@@ -174,6 +174,8 @@ def _print_table(items: Iterable[_T], columns: Sequence[Column[_T]]) -> None:
 def _plain(thing: object) -> Json:
     if isinstance(thing, enum.Enum):
         return thing.value
+    if isinstance(thing, frozenset):
+        return sorted(thing)
     if dataclasses.is_dataclass(thing):
         return {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
     raise TypeError(f"{type(thing).__name__} is not printed as JSON")

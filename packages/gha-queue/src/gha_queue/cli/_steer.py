@@ -9,7 +9,7 @@ import click
 
 from gha_queue._errors import JobNotFoundError, QueueError, RecordError
 from gha_queue._queue import Queue
-from gha_queue._records import Job, Outcome, OutcomeKind
+from gha_queue._records import Control, Job, Outcome, OutcomeKind
 from gha_queue._views import State
 from gha_queue.cli._exits import Exit, exit_for
 from gha_queue.cli._options import queue_and_json, state_option
@@ -34,7 +34,16 @@ _RETRIES = (
     Column[Job]("id", lambda job: job.id),
     Column[Job]("retry of", lambda job: job.retry_of),
 )
+_NO_LIMIT = "none"
 _ids = click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+
+
+def _slots(_context: click.Context, _argument: click.Parameter, text: str) -> int | None:
+    if text == _NO_LIMIT:
+        return None
+    if not text.isdecimal() or int(text) == 0:
+        raise click.BadParameter(f"{text!r} is no limit: give a number from 1, or {_NO_LIMIT}")
+    return int(text)
 
 
 @click.command(short_help="Cancel jobs that wait or run.")
@@ -136,6 +145,38 @@ def close(url: str, *, at_once: bool, as_json: bool) -> None:
         say(f"cancelled {_cancel_waiting(Queue.attach(url))} jobs that waited")
 
 
+@click.command(short_help="Let workers leave when what they run has ended.")
+@queue_and_json
+@click.argument("workers", metavar="WORKER...", nargs=-1, required=True)
+def drain(url: str, workers: tuple[str, ...], *, as_json: bool) -> None:
+    """Let workers claim no more, and leave when what they run has ended. This cannot be undone.
+
+    Prints the names of all that were drained so far, a line each.
+    """
+    _steer(
+        url,
+        lambda queue: queue.drain(workers),
+        lambda control: "\n".join(sorted(control.drain)),
+        as_json=as_json,
+    )
+
+
+@click.command(short_help="Limit how many jobs a worker runs at a time.")
+@queue_and_json
+@click.argument("limit", metavar="N", callback=_slots)
+def slots(url: str, limit: int | None, *, as_json: bool) -> None:
+    """Let each worker run at most N jobs at a time, with `none` as many as it can; prints N.
+
+    What runs beyond that goes on. A `gha-queue work` runs one in any case.
+    """
+    _steer(
+        url,
+        lambda queue: queue.limit_slots(limit),
+        lambda control: str(control.slots or _NO_LIMIT),
+        as_json=as_json,
+    )
+
+
 def _cancel_waiting(queue: Queue) -> int:
     waiting = [*queue.jobs(State.READY), *queue.jobs(State.DELAYED)]
     cancelled = 0
@@ -146,11 +187,17 @@ def _cancel_waiting(queue: Queue) -> int:
     return cancelled
 
 
-def _steer(url: str, change: Callable[[Queue], None], *, as_json: bool) -> None:
+def _steer(
+    url: str,
+    change: Callable[[Queue], None],
+    answer: Callable[[Control], str] = lambda control: control.status.value,
+    *,
+    as_json: bool,
+) -> None:
     queue = Queue.attach(url)
     change(queue)
     control = queue.state()
-    print_word(control.status.value, control, as_json=as_json)
+    print_word(answer(control), control, as_json=as_json)
 
 
 def _each(

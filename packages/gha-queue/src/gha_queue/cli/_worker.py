@@ -107,6 +107,8 @@ class Worker:
             return self._signals.received.name
         if control.stopping:
             return "the queue is cancelled" if control.cancel else "the queue's owner is gone"
+        if assignment.name in control.drain:
+            return "the queue's owner drains it"
         if assignment.max_jobs is not None and self._claimed >= assignment.max_jobs:
             return f"{self._claimed} jobs were its share"
         if self._looks == 0:

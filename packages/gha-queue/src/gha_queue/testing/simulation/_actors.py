@@ -95,6 +95,9 @@ class Worker(Actor):
         longest = self.random.choice((0.0, 1.0, self.settings.heartbeat, 2 * self.settings.lease))
         if longest > 1.0 or self.chance(0.5):
             self.process.start(lambda: self._beat(hold))
+        if self.chance(0.2):
+            files = self.queue.job_files(hold.claim.job.id)
+            self.attempt("keep a file", lambda: files.put(f"log.{hold.claim.attempt}", b"log"))
         self._toil(hold, self.random.random() * longest)
         if hold.running or self.chance(0.3):  # some try to settle though their lease is lost
             hold.running = False
@@ -315,13 +318,23 @@ class Purger(Actor):
 
 
 class Owner(Actor):
-    """Pauses, resumes and closes the queue."""
+    """Pauses, resumes and closes the queue, limits and drains its workers."""
 
     def work(self) -> None:
-        for steer in (self.queue.pause, self.queue.resume):
+        for steer in (
+            self.queue.pause,
+            lambda: self._drain("worker-1"),
+            lambda: self.queue.limit_slots(2),
+            self.queue.resume,
+            lambda: self._drain("worker-2"),
+        ):
             if self.chance(0.3):
                 self.rest(self.settings.heartbeat)
                 self.attempt("steer", steer)
         if self.chance(0.8):
             self.rest(self.settings.lease)
             self.attempt("close", lambda: self.queue.close(cancel=self.chance(0.2)))
+
+    def _drain(self, worker: str) -> None:
+        self.queue.drain([worker])
+        self.ledger.drained(worker)

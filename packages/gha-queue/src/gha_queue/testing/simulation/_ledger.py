@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gha_queue import OutcomeKind, Status
-from gha_queue._keys import CLAIMS, DEAD, JOBS, OUTCOMES, READY
+from gha_queue._keys import CLAIMS, CONTROL, DEAD, JOBS, OUTCOMES, READY
 from gha_queue.testing.simulation._bucket import OK, Operation, Request
 
 if TYPE_CHECKING:
@@ -65,7 +65,10 @@ class _Birth:
 
 @dataclass
 class _JobBook:
-    """What is known of one job; `endings` are the fields of its outcomes, from attempt 1 on."""
+    """What is known of one job; `endings` are the fields of its outcomes, from attempt 1 on.
+
+    `files` are its files by name, with the time at which each was last written.
+    """
 
     record: Fields
     endings: list[Fields] = field(default_factory=list)
@@ -75,6 +78,8 @@ class _JobBook:
     creator: Process | None = None
     retried: bool = False
     purged: bool = False
+    ended: float | None = None
+    files: dict[str, float] = field(default_factory=dict)
 
     @property
     def final(self) -> OutcomeKind | None:
@@ -97,13 +102,18 @@ class Ledger:
         self._jobs: dict[str, _JobBook] = {}
         self._calls: dict[Process, ClaimCall] = {}
         self._cancelling: set[str] = set()
+        self._drained: set[str] = set()
         self._closed = self._ever_closed = False
         self._left = False
 
     # What takes effect in the bucket.
 
     def sent(self, process: Process, request: Request) -> ClaimCall | None:
-        """Return the call of `claim` during which a request is sent, if any."""
+        """Check what a process says, and return the call of `claim` during which it does, if any."""
+        if request.key == CONTROL and request.operation is Operation.PUT and not request.if_absent:
+            forgotten = self._drained - set(json.loads(request.body)["drain"])
+            if forgotten:
+                raise ViolationError(f"{forgotten} were drained, and then no more")
         return self._calls.get(process) if request.if_absent else None
 
     def landed(self, request: Request, sent: object, status: int) -> None:
@@ -120,6 +130,11 @@ class Ledger:
                 job_id, number = _attempt_of(request.key)
                 birth = _Birth(self._world.now, sent if isinstance(sent, ClaimCall) else None)
                 self._job(job_id).births.setdefault(number, birth)
+            elif kind == "files":
+                job_id, _, file = name.removeprefix("jobs/").partition("/")
+                self._job(job_id).files[file] = self._world.now
+            elif kind == "purged":
+                self._purged(name)
             elif kind == "control":
                 self._closed = json.loads(request.body)["status"] == Status.CLOSED.value
                 self._ever_closed |= self._closed
@@ -133,8 +148,19 @@ class Ledger:
         elif kind == "dead":
             if not (self._job(name).purged or self._job(name).retried):
                 raise ViolationError(f"{key} was deleted")
+        elif kind == "files":
+            job_id, _, file = name.removeprefix("jobs/").partition("/")
+            if not self._job(job_id).purged:
+                raise ViolationError(f"{key} was deleted before its job was purged")
+            self._job(job_id).files.pop(file, None)
         elif kind in {"jobs", "outcomes"}:  # a purge removes them a day later
             raise ViolationError(f"{key} was deleted")
+
+    def _purged(self, job_id: str) -> None:
+        job = self._job(job_id)
+        for file, written in job.files.items():
+            if job.ended is not None and written < job.ended:
+                raise ViolationError(f"{job_id} was purged, and its file {file} was forgotten")
 
     def _job_written(self, request: Request, job_id: str) -> None:
         record = json.loads(request.body)
@@ -164,6 +190,7 @@ class Ledger:
         if job.final is not None:
             raise ViolationError(f"{key} was made after the job had ended")
         job.endings.append(ending)
+        job.ended = self._world.now if ending["next"] is None else None
         if ending["kind"] == OutcomeKind.LOST.value:
             self._check_lost(key, job.births.get(number), job.holds.get(number))
         self._check_budget(key, job, ending)
@@ -262,6 +289,10 @@ class Ledger:
             book.creator = process
         if self._left and book.final is None:
             raise ViolationError(f"job {job.id!r} was accepted when a worker had left for good")
+
+    def drained(self, worker: str) -> None:
+        """Know that the owner was told that a worker is drained: from now on it says nothing else."""
+        self._drained.add(worker)
 
     def cancelling(self, job_id: str) -> None:
         """Know that somebody wants this job to be cancelled, be it there or not."""
