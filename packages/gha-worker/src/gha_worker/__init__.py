@@ -15,7 +15,9 @@ from gha_worker._errors import (
     WorkerError,
 )
 from gha_worker._job import CommandJob, OnStop, Prepare, Resources, Server
+from gha_worker._job_log import follow
 from gha_worker._result import CommandResult, Reason
+from gha_worker._submit import submit
 
 __all__ = [
     "CommandJob",
@@ -35,4 +37,6 @@ __all__ = [
     "Server",
     "UnsupportedVersionError",
     "WorkerError",
+    "follow",
+    "submit",
 ]

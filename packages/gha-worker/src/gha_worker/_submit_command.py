@@ -1,0 +1,408 @@
+"""``gha-worker submit``: any command as a job, or one job for each line of stdin."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from gha_worker._errors import InvalidJobError, WorkerError
+from gha_worker._job import DEFAULT_TIMEOUT, CommandJob, OnStop, Prepare, Resources
+from gha_worker._signals import STOP_SIGNALS
+from gha_worker._verdict import MEANINGS, Exit, Verdict, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Executor, Future
+    from types import FrameType
+    from typing import IO
+
+    from gha_queue import Job, NewJob, Queue
+
+_T = TypeVar("_T")
+_U = TypeVar("_U")
+
+_AWAY = 600.0
+_AT_ONCE = 16
+_IN_MEMORY = 2**20
+_UNCLAIMED = 10.0
+_EXIT_CODES = "Exit codes:\n\n\b\n" + "\n".join(
+    f"{code:>5}  {meaning}" for code, meaning in MEANINGS.items()
+)
+
+
+@click.command(
+    short_help="Run a command as a job: follow its log, exit with its code.", epilog=_EXIT_CODES
+)
+@click.argument("queue_url")
+@click.argument("command", metavar="-- CMD [ARG]...", nargs=-1, required=True)
+@click.option(
+    "--lines", is_flag=True, help="One job for each line of stdin; {} in CMD stands for the line."
+)
+@click.option("--detach", is_flag=True, help="Print the id and leave; --id follows it later.")
+@click.option(
+    "--env",
+    "env",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="A variable, with the value that it has here if none is given; may be repeated.",
+)
+@click.option(
+    "--secret",
+    "secret_names",
+    multiple=True,
+    metavar="NAME",
+    help="A variable that the worker has and gives to jobs that name it; may be repeated.",
+)
+@click.option(
+    "--cpu", type=float, default=1.0, show_default=True, help="Cores that it needs, like 0.5."
+)
+@click.option("--memory", type=int, metavar="MB", help="Memory that it needs.")
+@click.option(
+    "--timeout",
+    type=float,
+    default=DEFAULT_TIMEOUT,
+    show_default=True,
+    help="Seconds that it may run, its preparation included.",
+)
+@click.option(
+    "--prepare",
+    metavar="SCRIPT",
+    help="Bash that runs once per worker, in $GHA_WORKER_PREPARED, before the first such job.",
+)
+@click.option(
+    "--attempts", type=int, default=1, show_default=True, help="How often it may fail or be lost."
+)
+@click.option(
+    "--on-stop",
+    type=click.Choice([choice.value for choice in OnStop]),
+    default=OnStop.RELEASE.value,
+    show_default=True,
+    help="What becomes of it when its worker is stopped: run again elsewhere, or fail.",
+)
+@click.option("--priority", type=int, default=5, show_default=True, help="0 first, 9 last.")
+@click.option("--delay", type=float, default=0.0, help="Seconds before it may start.")
+@click.option("--name", default="", help="What public logs call it.  [default: its id]")
+@click.option("--id", "job_id", help="Safe to put twice: the second one follows the first.")
+def submit(
+    *,
+    queue_url: str,
+    command: tuple[str, ...],
+    lines: bool,
+    detach: bool,
+    env: tuple[str, ...],
+    secret_names: tuple[str, ...],
+    cpu: float,
+    memory: int | None,
+    timeout: float,
+    prepare: str | None,
+    attempts: int,
+    on_stop: str,
+    priority: int,
+    delay: float,
+    name: str,
+    job_id: str | None,
+) -> None:
+    """Put CMD as a job into QUEUE_URL, print its log as it grows, and exit with its code.
+
+    CMD is a command with its arguments, as xargs takes it; for anything else use `bash -c`. It
+    runs on whatever machine has a worker: gha-worker run QUEUE_URL. A queue that is not there is
+    created. Ctrl-C cancels the job.
+
+    With --lines every line of stdin is a job. {} stands for it anywhere in CMD; without {} it is
+    the last argument. Their logs are printed one after another, in the order of the lines.
+    """
+    if queue_url.startswith("memory:"):
+        raise click.BadParameter("a queue in memory ends with this command: use s3:// or file:///")
+
+    from gha_queue import QueueError
+    from gha_worker._submit import new_job
+
+    def new(number: int | None = None, line: str = "") -> NewJob:
+        suffix = "" if number is None else f"-{number}"
+        job = CommandJob(
+            script=_script(command if number is None else _filled(command, line)),
+            env=dict(map(_variable, env)),
+            secrets=secret_names,
+            prepare=None if prepare is None else Prepare(_key(prepare), prepare),
+            timeout=timeout,
+            resources=Resources(cpu, memory),
+            on_stop=OnStop(on_stop),
+            name=name and name + suffix,
+            log=True,
+        )
+        # Known before it is put, so that it can be cancelled at any time.
+        known = secrets.token_hex(8) if job_id is None else job_id + suffix
+        return new_job(job, id=known, max_attempts=attempts, priority=priority, delay=delay)
+
+    try:
+        items = [new(number, line) for number, line in _lines()] if lines else [new()]
+        with _stoppable():
+            code = _run(_open(queue_url), items, lines=lines, detach=detach)
+    except _StoppedError as stopped:  # before anything was put
+        code = stopped.code
+    except (QueueError, WorkerError) as error:
+        _say(str(error))
+        wrong_usage = isinstance(error, (ValueError, InvalidJobError))
+        code = Exit.USAGE if wrong_usage else Exit.NEVER_RAN
+    sys.exit(code)
+
+
+def _run(queue: Queue, items: list[NewJob], *, lines: bool, detach: bool) -> int:
+    try:
+        jobs = _put(queue, items)
+        if detach:
+            for job in jobs:
+                click.echo(job.id)
+            return Exit.OK if len(jobs) == len(items) else Exit.SOME_FAILED
+        with _calling_for_a_worker(queue, jobs):
+            if lines:
+                return _show_all(queue, jobs, len(items))
+            return _show_one(queue, jobs[0].id)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed once more at exit
+        return _cancel(queue, items, Exit.PIPE_CLOSED)
+    except _StoppedError as stopped:
+        return _cancel(queue, items, stopped.code)
+
+
+def _put(queue: Queue, items: list[NewJob]) -> list[Job]:
+    from gha_queue import PutManyError
+
+    try:
+        jobs = queue.put_many(items)
+    except PutManyError as error:
+        if len(items) == 1:
+            raise error.failed[0][1] from None
+        for item, why in error.failed:
+            _say(f"job {item.id} was not put: {why}")
+        jobs = list(error.jobs)
+    for job in jobs:
+        if job.duplicate:
+            _say(f"job {job.id} was put before: that one stands, its command and options too")
+    return jobs
+
+
+def _show_one(queue: Queue, job_id: str) -> int:
+    from gha_queue import StoreUnavailableError
+
+    try:
+        end = _show(queue, job_id, sys.stdout.buffer)
+    except StoreUnavailableError:
+        _say(f"job {job_id} goes on: the same command with --id {job_id} follows it")
+        raise
+    if end.message:
+        _say(f"job {job_id}: {end.message}")
+    return end.code
+
+
+def _show_all(queue: Queue, jobs: list[Job], wanted: int) -> int:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def follow(job: Job) -> tuple[Job, Verdict, IO[bytes]]:
+        log = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  # closed by its reader
+        return job, _show(queue, job.id, log), log
+
+    succeeded = 0
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        for job, end, log in _in_order(pool, follow, jobs):
+            with log:
+                log.seek(0)
+                shutil.copyfileobj(log, sys.stdout.buffer)
+                sys.stdout.buffer.flush()
+            if end.code == 0:
+                succeeded += 1
+            else:
+                _say(f"job {job.id}: {end.message or f'exit code {end.code}'}")
+    finally:
+        # Not waited for: those that still follow a job end with it, cancelled or not.
+        pool.shutdown(wait=False, cancel_futures=True)
+    if succeeded == wanted:
+        return Exit.OK
+    _say(f"{wanted - succeeded} of {wanted} jobs did not succeed")
+    return Exit.SOME_FAILED
+
+
+def _show(queue: Queue, job_id: str, out: IO[bytes]) -> Verdict:
+    """Write the log of a job to `out` while it grows; how the job ended."""
+    from gha_worker._job_log import LIMIT, chunks
+
+    attempt = size = 0
+    for chunk in chunks(queue, job_id, patience=_AWAY):
+        if chunk.attempt != attempt:
+            attempt, size = chunk.attempt, 0
+        size += len(chunk.data)
+        out.write(chunk.data)
+        out.flush()
+    outcome = queue.wait(job_id)
+    end = verdict(outcome)
+    # What came of no log, or lies beyond its limit, may still stand in the result.
+    if attempt != outcome.attempt or size > LIMIT:
+        out.write(end.tail.encode())
+        out.flush()
+    return end
+
+
+def _in_order(pool: Executor, work: Callable[[_T], _U], items: Sequence[_T]) -> Iterator[_U]:
+    """What `work` makes of the items, in their order, a few of them at a time."""
+    begun: deque[Future[_U]] = deque()
+    for item in items:
+        begun.append(pool.submit(work, item))
+        if len(begun) == _AT_ONCE:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
+
+
+def _cancel(queue: Queue, items: Sequence[NewJob], code: int) -> int:
+    """Cancel what was put, and say what came of that; `code` is why."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from gha_queue import JobNotFoundError, Outcome, OutcomeKind, QueueError
+
+    def cancel(item: NewJob) -> Outcome | QueueError | None:
+        try:
+            return queue.cancel(item.id or "")
+        except JobNotFoundError:
+            return None
+        except QueueError as error:
+            return error
+
+    cancelled = over = 0
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for item, end in zip(items, pool.map(cancel, items), strict=True):
+            if isinstance(end, QueueError):
+                _say(f"job {item.id} could not be cancelled: {end}")
+            elif end is not None and end.kind is OutcomeKind.CANCELLED:
+                cancelled += 1
+            else:
+                over += 1
+    if len(items) == 1 and cancelled:
+        _say(f"job {items[0].id} is cancelled")
+    elif cancelled or over:
+        _say(f"cancelled {cancelled} of {len(items)} jobs; {over} had ended or were not put")
+    return code
+
+
+@contextlib.contextmanager
+def _calling_for_a_worker(queue: Queue, jobs: Sequence[Job]) -> Iterator[None]:
+    """Say once that nobody has taken the first job, if that is so for long."""
+
+    def look() -> None:
+        from gha_queue import QueueError
+
+        with contextlib.suppress(QueueError):
+            newest = queue.history(jobs[0].id).attempts[-1]
+            if newest.started is None and newest.outcome is None:
+                _say(
+                    f"job {jobs[0].id} waits for a worker; to start one: gha-worker run {queue.url}"
+                )
+
+    timer = threading.Timer(_UNCLAIMED, look)
+    timer.daemon = True
+    if jobs:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class _StoppedError(BaseException):
+    """A signal has told this command to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.code = 128 + number
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Raise at the first signal to stop, and leave at once at the second."""
+    received = False
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal received
+        if received:
+            os._exit(128 + number)
+        received = True
+        raise _StoppedError(number)
+
+    # What is ignored already, as under nohup, stays so.
+    heeded = [one for one in STOP_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _open(url: str) -> Queue:
+    """The queue of this address, created if it is not there."""
+    from gha_queue import Queue, QueueNotFoundError
+    from gha_worker._environment import drop_empty_aws
+
+    drop_empty_aws(os.environ)
+    queue = Queue.attach(url)
+    try:
+        queue.state()
+    except QueueNotFoundError:
+        queue = Queue(url)
+        queue.create()
+    return queue
+
+
+def _script(command: Sequence[str]) -> str:
+    try:
+        return "exec -- " + shlex.join(command).encode().decode()
+    except UnicodeEncodeError:
+        raise click.BadParameter("CMD must be UTF-8 text, since jobs are JSON") from None
+
+
+def _filled(command: Sequence[str], line: str) -> list[str]:
+    if any("{}" in word for word in command):
+        return [word.replace("{}", line) for word in command]
+    return [*command, line]
+
+
+def _lines() -> Iterator[tuple[int, str]]:
+    """Every line of stdin that is not empty, numbered as an editor numbers it."""
+    try:
+        text = sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"stdin is not UTF-8 ({error})") from None
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line
+
+
+def _variable(given: str) -> tuple[str, str]:
+    name, is_given, value = given.partition("=")
+    if is_given:
+        return name, value
+    if name not in os.environ:
+        raise click.BadParameter(f"--env {name}: it has no value here; write {name}=VALUE")
+    return name, os.environ[name]
+
+
+def _key(script: str) -> str:
+    return hashlib.sha256(script.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _say(text: str) -> None:
+    # Nobody may be listening any more, and the job matters more.
+    with contextlib.suppress(OSError):
+        click.echo(f"gha-worker: {text}", err=True)
