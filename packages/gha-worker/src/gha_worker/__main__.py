@@ -11,6 +11,7 @@ import click
 
 from gha_worker._errors import WorkerError
 from gha_worker._signals import StopSignals
+from gha_worker._submit_command import submit
 
 _STARTED = time.monotonic()
 
@@ -19,6 +20,9 @@ _STARTED = time.monotonic()
 @click.version_option(package_name="gha-worker")
 def main() -> None:
     """Run command jobs from a gha-queue on this machine."""
+
+
+main.add_command(submit)
 
 
 @main.command()
