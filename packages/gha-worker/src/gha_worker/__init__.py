@@ -16,8 +16,10 @@ from gha_worker._errors import (
 )
 from gha_worker._job import CommandJob, OnStop, Prepare, Resources, Server
 from gha_worker._job_log import follow
+from gha_worker._record import JobRecord
 from gha_worker._result import CommandResult, Reason
 from gha_worker._submit import submit
+from gha_worker._timeline import read_timeline
 
 __all__ = [
     "CommandJob",
@@ -27,6 +29,7 @@ __all__ = [
     "IdentityError",
     "InvalidJobError",
     "InvalidResultError",
+    "JobRecord",
     "MachineError",
     "OnStop",
     "Prepare",
@@ -38,5 +41,6 @@ __all__ = [
     "UnsupportedVersionError",
     "WorkerError",
     "follow",
+    "read_timeline",
     "submit",
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_AS_ASKED = frozenset({"succeeded", "released", "cancelled"})
+
 
 @dataclass(frozen=True)
 class JobRecord:
@@ -34,3 +36,37 @@ class JobRecord:
     signal: str | None
     peak_memory_mb: int | None
     message: str
+
+    @property
+    def title(self) -> str:
+        """What people call the job."""
+        return self.name or self.job
+
+    @property
+    def wrong(self) -> bool:
+        """Whether somebody should look at it: it failed, or nobody knows how it ended."""
+        return self.state not in _AS_ASKED
+
+    @property
+    def began(self) -> float:
+        """When it began to use its slot."""
+        begins = (self.prepare_began, self.run_began)
+        return next((begin for begin in begins if begin is not None), self.claimed)
+
+    @property
+    def seconds(self) -> float:
+        """How long it used its slot, preparation included."""
+        return max(0.0, self.ended - self.began)
+
+    @property
+    def prepared(self) -> float | None:
+        """How many seconds its preparation took, waiting for that of another job included."""
+        if self.prepare_began is None:
+            return None
+        end = self.ended if self.run_began is None else self.run_began
+        return max(0.0, end - self.prepare_began)
+
+    @property
+    def ran(self) -> float | None:
+        """How many seconds its script ran."""
+        return None if self.run_began is None else max(0.0, self.ended - self.run_began)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
 from gha_worker._errors import InvalidResultError
+from gha_worker._masks import masked_tail as masked_tail  # noqa: PLC0414  # its other name
+from gha_worker._masks import overlap as overlap  # noqa: PLC0414  # its other name
 
 TAIL_BYTES = 8192
 
@@ -104,42 +106,3 @@ class CommandResult:
             if not isinstance(value[name], kind):
                 raise InvalidResultError(f"its {name} is not of the right type")
         return cls(reason=reason, **{name: value[name] for name in kinds})
-
-
-def overlap(secrets: Iterable[str]) -> int:
-    """How many bytes before a tail must be read so that no secret is cut in two."""
-    return max((len(secret.encode("utf-8", "surrogateescape")) for secret in secrets), default=0)
-
-
-def masked_tail(window: bytes, secrets: Iterable[str], *, skip: int = 0) -> str:
-    """The text of `window` without its first `skip` bytes, every secret value replaced by ***.
-
-    A secret that begins inside the skipped bytes is masked as well. A secret of several lines is
-    also masked line by line, because programs print them so.
-    """
-    hidden = bytearray(len(window))
-    for needle in _needles(secrets):
-        start = window.find(needle)
-        while start >= 0:
-            hidden[start : start + len(needle)] = b"\1" * len(needle)
-            start = window.find(needle, start + 1)
-    shown = bytearray()
-    for position in range(skip, len(window)):
-        if not hidden[position]:
-            shown.append(window[position])
-        elif position == skip or not hidden[position - 1]:
-            shown += b"***"
-    return shown.decode("utf-8", "replace")
-
-
-_SHORTEST_LINE = 4
-"""A shorter line of a secret (a lone brace of a JSON key) would mask half of every log."""
-
-
-def _needles(secrets: Iterable[str]) -> set[bytes]:
-    needles = set()
-    for secret in secrets:
-        lines = [line.strip() for line in secret.splitlines()]
-        parts = {secret, secret.strip(), *(line for line in lines if len(line) >= _SHORTEST_LINE)}
-        needles |= {part.encode("utf-8", "surrogateescape") for part in parts if part}
-    return needles
