@@ -177,6 +177,18 @@ def test_a_worker_passes_over_what_it_does_not_accept(queue: Queue) -> None:
     assert queue.claim("w", accept=lambda need: need == "mem64") is not None
 
 
+def test_a_worker_learns_what_its_claim_has_left_waiting(queue: Queue) -> None:
+    assert queue.needs() == frozenset()
+    for need in ("small", "large", "larger"):
+        queue.put(None, need=need, priority=1)
+    queue.put(None, need="later", priority=2)
+    queue.put(None, need="delayed", priority=0, delay=3600)
+    assert queue.claim("w", accept=lambda need: need == "small") is not None
+    assert queue.needs() == {"large", "larger"}
+    assert queue.claim("w", accept=lambda need: need.startswith("large")) is not None
+    assert len(queue.needs()) == 1
+
+
 def test_every_job_is_claimed_once_by_workers_side_by_side(queue: Queue, client: S3Client) -> None:
     ids = {queue.put(number).id for number in range(40)}
 

@@ -213,6 +213,14 @@ class Queue:
         _keys.check_worker(worker)
         return self._open().claiming.claim(worker, accept)
 
+    def needs(self) -> frozenset[str]:
+        """Return the needs of the due jobs of the best priority that the last `claim` left waiting.
+
+        As it listed them, up to 15 seconds ago and 1,000 jobs at most; others may have taken them
+        since. For a worker that wants to make room for what `accept` refused. No request.
+        """
+        return self._open().claiming.ready.needs()
+
     def outcome(self, id: str) -> Outcome | None:  # noqa: A002
         """Return how the job, or its newest retry, ended; None while it has not.
 

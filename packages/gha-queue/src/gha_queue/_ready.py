@@ -94,6 +94,12 @@ class Ready:
                 marker = self._take_here_or_after(accept, tried)
             return marker
 
+    def needs(self) -> frozenset[str]:
+        """Return the needs of the best priority on the page."""
+        with self._lock:
+            best = next((group for group in self._groups if group), ())
+            return frozenset(marker.need for marker in best)
+
     def turn_page(self) -> None:
         """Say that a marker was taken already, and list again."""
         with self._lock:
