@@ -2,11 +2,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
-import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +13,9 @@ from gha_worker._ending import Ended, Ending
 from gha_worker._prepared import FailedPreparation, Prepared, Ticket, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 FAILURE = FailedPreparation(Ended(Ending.ITSELF, 3, None, 1.5), "no such package")
-NOBODY = 65534
 MB = 2**20
 
 
@@ -96,9 +92,8 @@ def test_a_stopped_preparation_goes_to_the_next_that_waits(prepared: Prepared) -
 
 def test_leaving_without_a_word_gives_the_turn_to_the_next(prepared: Prepared) -> None:
     with prepared.enter("k") as second:
-        with pytest.raises(RuntimeError), prepared.enter("k") as first:
+        with prepared.enter("k") as first:
             assert (first.turn(), second.turn()) == (Turn.MINE, Turn.WAIT)
-            raise RuntimeError
         assert second.turn() is Turn.MINE
 
 
@@ -180,6 +175,41 @@ def test_a_file_with_several_names_counts_once(tmp_path: Path) -> None:
         (ticket.template / "data").hardlink_to(ticket.directory / "data")
         ticket.done()
     assert is_ready(prepared, "k")
+
+
+def test_a_template_is_copied_for_each_job(prepared: Prepared, tmp_path: Path) -> None:
+    with prepared.enter("k") as ticket:
+        assert ticket.turn() is Turn.MINE
+        (ticket.template / "src").mkdir()
+        (ticket.template / "src/main").write_text("original")
+        ticket.done()
+        for name in ("one", "two"):
+            job = tmp_path / name
+            job.mkdir()
+            ticket.copy_template(job)
+            assert (job / "src/main").read_text() == "original"
+            (job / "src/main").write_text(name)
+
+
+def test_a_template_that_is_gone_is_an_empty_one(prepared: Prepared, tmp_path: Path) -> None:
+    with prepared.enter("k") as ticket:
+        assert ticket.turn() is Turn.MINE
+        ticket.template.rmdir()
+        ticket.done()
+        job = tmp_path / "job"
+        job.mkdir()
+        ticket.copy_template(job)
+        assert list(job.iterdir()) == []
+
+
+def test_a_preparation_may_delete_its_own_place(prepared: Prepared) -> None:
+    with prepared.enter("k") as ticket:
+        assert ticket.turn() is Turn.MINE
+        shutil.rmtree(ticket.directory.parent)
+        ticket.failed(FAILURE)
+    with prepared.enter("k") as ticket:
+        assert ticket.turn() is Turn.MINE
+        assert ticket.directory.is_dir()
 
 
 def test_keys_that_are_gone_leave_nothing_in_memory(prepared: Prepared) -> None:

@@ -51,7 +51,7 @@ def memory_left(root: Path = _SYSTEM) -> int | None:
     What the page cache holds counts as left. None where the system does not say.
     """
     left = []
-    available = _table(root / "proc/meminfo").get("MemAvailable")
+    available = read_table(root / "proc/meminfo").get("MemAvailable")
     if available is not None:
         left.append(available * 1024)
     for directory, limit in _memory_limits(root):
@@ -68,10 +68,16 @@ def oom_kills(root: Path = _SYSTEM) -> int:
     """
     for directory in _levels(root, "memory"):
         for name in ("memory.events", "memory.oom_control"):
-            count = _table(directory / name).get("oom_kill")
+            count = read_table(directory / name).get("oom_kill")
             if count is not None:
                 return count
-    return _table(root / "proc/vmstat").get("oom_kill", 0)
+    return read_table(root / "proc/vmstat").get("oom_kill", 0)
+
+
+def read_table(file: Path) -> dict[str, int]:
+    """The rows ``name number`` of a kernel's file, empty when there is no such file."""
+    rows = (line.split() for line in _lines(file))
+    return {row[0].rstrip(":"): int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
 
 
 def _cores() -> int:
@@ -81,7 +87,7 @@ def _cores() -> int:
 
 
 def _machine_memory(root: Path) -> int:
-    total = _table(root / "proc/meminfo").get("MemTotal")
+    total = read_table(root / "proc/meminfo").get("MemTotal")
     if total is not None:
         return total * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -105,7 +111,7 @@ def _memory_limits(root: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _cached(directory: Path) -> int:
-    table = _table(directory / "memory.stat")
+    table = read_table(directory / "memory.stat")
     whole = "total_" if "total_inactive_file" in table else ""  # v1: its plain rows are one level's
     return table.get(f"{whole}inactive_file", 0) + table.get(f"{whole}active_file", 0)
 
@@ -121,12 +127,6 @@ def _levels(root: Path, controller: str) -> Iterator[Path]:
         # A path that leaves this namespace begins with "..".
         levels = [PurePosixPath()] if ".." in own.parts else [own, *own.parents]
         yield from (mount / level for level in dict.fromkeys(levels))
-
-
-def _table(file: Path) -> dict[str, int]:
-    """The rows ``name number`` of a file, empty when there is no such file."""
-    rows = (line.split() for line in _lines(file))
-    return {row[0].rstrip(":"): int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
 
 
 def _number(*files: Path) -> int | None:

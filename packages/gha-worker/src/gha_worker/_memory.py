@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gha_worker._machine import memory_left, oom_kills
+from gha_worker._machine import memory_left, oom_kills, read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -30,7 +30,11 @@ _RETURN = 2.0
 """Seconds in which the kernel gives back what a process held that has just ended."""
 
 _IDLE_PER_LOOK = 40
-"""A look that takes long is followed by a pause this many times as long: 2.5 % of a core at most."""
+_LONGEST = 1.0
+"""A look is followed by a pause 40 times as long, so that it costs 2.5 % of a core, or by this."""
+
+_GROWTH = 1.1
+"""How much a job may grow before it is weighed again."""
 
 _FASTEST_MB = 4096
 """MB that the jobs of a machine fill in a second at the very most."""
@@ -85,20 +89,22 @@ def pause(room_mb: float, took: float) -> float:
 
     `took` is what the last look cost: where looks are slow there are fewer of them.
     """
-    return max(min(_PERIOD, room_mb / _FASTEST_MB), _SHORTEST, took * _IDLE_PER_LOOK)
+    affordable = min(took * _IDLE_PER_LOOK, _LONGEST)
+    return max(min(_PERIOD, room_mb / _FASTEST_MB), _SHORTEST, affordable)
 
 
 class MemoryUse:
     """The memory of one followed job, all its processes together.
 
-    `peak_mb` is the most that a look has seen, None before the first one and where there is no
-    watch. A page that several processes share counts once when that decides anything.
+    `peak_mb` is the most that it was seen to hold, None while nothing was and where there is no
+    watch. Growth by less than a tenth may go unseen, and what lasts less than half a second.
     """
 
     def __init__(self, share_mb: int, kills: Callable[[], int]) -> None:
         self.share_mb = share_mb
         self.peak_mb: int | None = None
         self.condemned = False
+        self._resident_mb = 0.0
         self._kills = kills
         self._killed_before = kills()
         self._killed: int | None = None
@@ -113,12 +119,19 @@ class MemoryUse:
         return killed > self._killed_before
 
     def close(self) -> None:
-        """What the kernel does from now on is not about this job."""
+        """What the kernel kills from now on has nothing to do with this job."""
         self._killed = self._kills()
 
-    def see(self, used_mb: float) -> None:
-        if used_mb > 0:
-            self.peak_mb = max(self.peak_mb or 0, round(used_mb))
+    def has_grown(self, resident_mb: float) -> bool:
+        """Whether it is worth weighing."""
+        return resident_mb > self._resident_mb * _GROWTH
+
+    def weigh(self, processes: Mapping[int, float]) -> float:
+        """The MB that the job holds; see :func:`held_mb`."""
+        held = held_mb(processes)
+        self._resident_mb = sum(processes.values())
+        self.peak_mb = max(self.peak_mb or 0, round(held))
+        return held
 
 
 @dataclass(frozen=True)
@@ -140,7 +153,6 @@ class MemoryWatch:
         self._root = root
         self._changed = threading.Condition()
         self._followed: list[_Followed] = []
-        self._fresh = False
         self._over = False
         self._quiet_until = 0.0
         self._thread = threading.Thread(target=self._watch, name="memory", daemon=True)
@@ -175,7 +187,6 @@ class MemoryWatch:
         followed = _Followed(guard_pid, use, condemned)
         with self._changed:
             self._followed.append(followed)
-            self._fresh = True
             self._changed.notify()
         try:
             yield use
@@ -188,33 +199,43 @@ class MemoryWatch:
         rest = 0.0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._over or self._fresh, rest)
+                # A job that begins meanwhile fills the machine no faster than any other.
+                self._changed.wait_for(lambda: self._over, rest)
                 self._changed.wait_for(lambda: self._over or self._followed)
                 if self._over:
                     return
-                self._fresh = False
                 followed = tuple(self._followed)
-            began = time.monotonic()
+            began = time.thread_time()
             room = 0.0
             with suppress(OSError):  # no descriptors or memory left: the next look may have them
                 room = self._look(followed)
-            rest = pause(room, time.monotonic() - began)
+            rest = pause(room, time.thread_time() - began)
 
     def _look(self, followed: Sequence[_Followed]) -> float:
         trees = processes_below([one.guard for one in followed])
-        holdings = []
-        for one, tree in zip(followed, trees, strict=True):
-            used = sum(tree.values())
-            if used > one.use.share_mb and len(tree) > 1:
-                used = proportional_mb(tree)
-            one.use.see(used)
-            holdings.append(Holding(used, one.use.share_mb, one.use.condemned))
-        room = room_mb(holdings, self._capacity_mb, memory_left(self._root))
-        now = time.monotonic()
+        left = memory_left(self._root)
+
+        def hold(*, weigh: bool) -> list[Holding]:
+            holdings = []
+            for one, tree in zip(followed, trees, strict=True):
+                resident = sum(tree.values())
+                used = one.use.weigh(tree) if weigh or one.use.has_grown(resident) else resident
+                holdings.append(Holding(used, one.use.share_mb, one.use.condemned))
+            return holdings
+
+        holdings = hold(weigh=False)
+        room = room_mb(holdings, self._capacity_mb, left)
+        if condemn(holdings, room) is not None:
+            holdings = hold(weigh=True)
+            room = room_mb(holdings, self._capacity_mb, left)
         place = condemn(holdings, room)
-        if any(holding.condemned and holding.used_mb > 0 for holding in holdings):
-            self._quiet_until = now + _RETURN
-        elif place is not None and now >= self._quiet_until:
+        now = time.monotonic()
+        if room > 0:
+            self._quiet_until = now
+        elif place is None:
+            if any(holding.condemned and holding.used_mb > 0 for holding in holdings):
+                self._quiet_until = now + _RETURN
+        elif now >= self._quiet_until:
             self._quiet_until = now + _RETURN
             self._condemn(followed[place])
         return room
@@ -239,33 +260,36 @@ def processes_below(roots: Sequence[int]) -> list[dict[int, float]]:
             pid = int(name)
             children.setdefault(int(fields[_PARENT]), []).append(pid)
             resident[pid] = int(fields[_RSS]) * _PAGE / _MB
-    return [{pid: resident[pid] for pid in _below(root, children)} for root in roots]
+    return [_tree(root, children, resident) for root in roots]
 
 
-def _below(root: int, children: dict[int, list[int]]) -> Iterator[int]:
+def _tree(
+    root: int, children: Mapping[int, list[int]], resident: Mapping[int, float]
+) -> dict[int, float]:
+    tree: dict[int, float] = {}
     fresh = [root]
     while fresh:
-        fresh = [child for parent in fresh for child in children.get(parent, ())]
-        yield from fresh
+        # Rows are not all of one moment: a number that was used again could close a circle.
+        fresh = [pid for parent in fresh for pid in children.get(parent, ()) if pid not in tree]
+        tree.update((pid, resident[pid]) for pid in fresh)
+    return tree
 
 
-def proportional_mb(tree: dict[int, float]) -> float:
-    """The MB of processes that share pages, each page counted once among those that have it.
+def held_mb(processes: Mapping[int, float]) -> float:
+    """The MB that go back to the machine when `processes`, with their resident MB, end together.
 
-    Much slower than the resident size, which counts a page again for every process that forked
-    from the one that filled it.
+    The resident size is never less, and often much more: it counts a page again for every process
+    that was forked from the one that filled it, and it counts mapped files, which the kernel drops
+    as soon as it needs memory. Without them takes far longer, and the rights to look.
     """
-    return sum(_proportional_mb(pid, resident) for pid, resident in tree.items())
+    return sum(_held_mb(pid, resident) for pid, resident in processes.items())
 
 
-def _proportional_mb(pid: int, resident_mb: float) -> float:
-    try:
-        rows = _read(f"/proc/{pid}/smaps_rollup").split(b"\n")
-    except FileNotFoundError:
-        return 0.0  # it has ended
-    except OSError:
-        return resident_mb  # of another user
-    return next((int(row.split()[1]) / 1024 for row in rows if row.startswith(b"Pss:")), 0.0)
+def _held_mb(pid: int, resident_mb: float) -> float:
+    rows = read_table(Path(f"/proc/{pid}/smaps_rollup"))
+    if "Pss_Anon" not in rows:
+        return resident_mb
+    return (rows["Pss_Anon"] + rows.get("Pss_Shmem", 0)) / 1024
 
 
 def _read(path: str) -> bytes:

@@ -88,7 +88,7 @@ class Prepared:
 
     def measure(self, entry: _Entry) -> None:
         """Learn how large an entry has become."""
-        size = _disk_usage(str(entry.path))
+        size = _disk_usage(entry.path)
         with self._changed:
             entry.size = size
             excess = self._excess()
@@ -239,14 +239,18 @@ class _Entry:
 _discarded = itertools.count(1)
 
 
-def _disk_usage(directory: str) -> int:
+def _disk_usage(directory: Path) -> int:
     """The bytes that a tree takes on the disk, a file with several names counted once."""
     files = {}
-    for parent, directories, names in os.walk(directory):
-        for name in (*directories, *names):
-            with suppress(OSError):  # a job may delete it meanwhile
-                status = os.lstat(os.path.join(parent, name))  # noqa: PTH118  # of thousands of files
-                files[status.st_dev, status.st_ino] = status.st_blocks * _BLOCK
+    fresh = [str(directory)]
+    while fresh:
+        with suppress(OSError), os.scandir(fresh.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):  # a job may delete it meanwhile
+                    status = entry.stat(follow_symlinks=False)
+                    files[status.st_dev, status.st_ino] = status.st_blocks * _BLOCK
+                    if entry.is_dir(follow_symlinks=False):
+                        fresh.append(entry.path)
     return sum(files.values())
 
 
