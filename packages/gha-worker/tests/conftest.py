@@ -89,11 +89,15 @@ class Workers:
         self.directory = directory
         self._started: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *options: str, url: str | None = None, **variables: str) -> WorkerProcess:
+    def start(
+        self, *options: str, url: str | None = None, code: str = "", **variables: str
+    ) -> WorkerProcess:
+        """Start ``gha-worker run``; `code` runs in its place, to change a constant first."""
         number = len(self._started)
         log = self.directory / f"worker-{number}.log"
         work = self.directory / f"vm-{number}"
-        command = [sys.executable, "-m", "gha_worker", "run", url or self.url]
+        main = ["-c", code] if code else ["-m", "gha_worker"]
+        command = [sys.executable, *main, "run", url or self.url]
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [*command, "--work-dir", str(work), *options],

@@ -5,7 +5,16 @@ import pytest
 from gha_worker import CommandJob
 from gha_worker._environment import Place, drop_empty_aws, job_environment, run_url
 
-PLACE = Place(job="j", attempt=2, worker="w", directory="/d/work", temporary="/d/tmp")
+PLACE = Place(
+    job="j",
+    attempt=2,
+    worker="w",
+    slot=1,
+    cores=1.0,
+    memory_mb=4096,
+    directory="/d/work",
+    temporary="/d/tmp",
+)
 JOB = CommandJob(script="true")
 
 

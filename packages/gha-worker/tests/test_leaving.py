@@ -15,6 +15,7 @@ from gha_queue import OutcomeKind, Queue
 from gha_queue.testing import DropRequest, FaultProxy
 from gha_worker import CommandJob, CommandResult, OnStop, Prepare, Reason
 from gha_worker._journal import Journal
+from gha_worker._machine import Capacity
 from gha_worker._signals import StopSignals
 from gha_worker._worker import Worker, WorkerSettings
 
@@ -266,7 +267,7 @@ def test_a_killed_guard_fails_the_job_and_leaves_no_process(
     running: tuple[WorkerProcess, Stubborn],
 ) -> None:
     worker, job = running
-    (guard,) = children_of(worker.process.pid)
+    (guard,) = (pid for pid in children_of(worker.process.pid) if children_of(pid))
     os.kill(guard, signal.SIGKILL)
     eventually(lambda: not job.alive())
     eventually(lambda: "stubborn  failed (guard-died)" in worker.log())
@@ -275,7 +276,7 @@ def test_a_killed_guard_fails_the_job_and_leaves_no_process(
 
 
 def children_of(pid: int) -> list[int]:
-    from gha_worker._guard import processes
+    from gha_worker._process_tree import processes
 
     return [row.pid for row in processes() if row.parent == pid]
 
@@ -285,6 +286,7 @@ def work_on(queue: Queue, directory: Path, *, lifetime: float, age: float) -> st
     log = io.StringIO()
     settings = WorkerSettings(
         name="aged",
+        capacity=Capacity(millicores=1000, memory_mb=1024),
         idle_timeout=60.0,
         lifetime=lifetime,
         started=time.monotonic() - age,

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gha_worker import CommandJob, OnStop, Reason
+from gha_worker import CommandJob, CommandResult, OnStop, Reason
 from gha_worker._ending import Ended, Ending
 from gha_worker._rules import (
     Interruption,
     Leaving,
+    Memory,
     Settlement,
     Situation,
     Stage,
@@ -40,6 +41,10 @@ situations = st.builds(
     drained=flags,
     refused_for_age=flags,
     expired=flags,
+    dismissed=flags,
+    running=st.integers(0, 3),
+    taken=st.integers(0, 5),
+    max_jobs=st.none() | st.integers(1, 5),
 )
 timeouts = st.floats(min_value=0.1, max_value=50000)
 
@@ -60,12 +65,29 @@ def test_a_calm_worker_claims_and_stays() -> None:
         ({"now": 21000.0, "work_seen": 20999.0}, Leaving.TOO_OLD),
         ({"refused_for_age": True}, Leaving.TOO_OLD),
         ({"now": 210.0}, Leaving.IDLE),
+        ({"dismissed": True}, Leaving.DISMISSED),
+        ({"taken": 3, "max_jobs": 3}, Leaving.ENOUGH),
     ],
 )
 def test_each_reason_to_leave(change: dict[str, float], leaving: Leaving) -> None:
     situation = replace(CALM, **change)  # type: ignore[arg-type]
     assert why_leave(situation) is leaving
     assert not may_claim(situation)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"now": 210.0}, {"refused_for_age": True}, {"closed": True, "drained": True}],
+)
+def test_a_worker_with_a_running_job_is_not_idle(change: dict[str, float]) -> None:
+    assert why_leave(replace(CALM, running=1, **change)) is None  # type: ignore[arg-type]
+
+
+@given(situations)
+def test_only_a_stop_from_outside_ends_running_jobs(situation: Situation) -> None:
+    leaving = why_leave(situation)
+    if leaving is not None and leaving.at_once:
+        assert situation.signalled or situation.cancelled or situation.abandoned
 
 
 def test_a_closed_queue_is_worked_off_first() -> None:
@@ -156,6 +178,8 @@ def test_settlements_keep_their_promises(
         (Ending.STOP, False, Interruption.CANCEL, Reason.STOPPED),
         (Ending.STOP, False, Interruption.LEASE_LOST, Reason.LEASE_LOST),
         (Ending.DEADLINE, False, None, Reason.LEASE_LOST),
+        (Ending.STOP, False, Interruption.MEMORY, Reason.OUT_OF_MEMORY),
+        (Ending.SERVER_FAILED, False, None, Reason.SERVER_FAILED),
         (Ending.GUARD_DIED, False, None, Reason.GUARD_DIED),
     ],
 )
@@ -166,6 +190,7 @@ def test_the_guard_decides_why_a_job_ended(
         CommandJob(script="true"),
         Stage(preparing=preparing, limit=Reason.VM_LIFETIME),
         Ended(ending, 1, None, 2.0),
+        Memory(share=4096, peak=100),
         interruption=interruption,
         before=1.5,
         tail="end",
@@ -174,3 +199,36 @@ def test_the_guard_decides_why_a_job_ended(
     assert result.seconds == 3.5
     assert result.tail == "end"
     assert result.message.endswith(".")
+    assert (result.peak_memory_mb, result.memory_mb) == (100, 4096)
+
+
+def script_ended(ended: Ended, memory: Memory) -> CommandResult:
+    stage = Stage(preparing=False, limit=Reason.TIMEOUT)
+    return conclude(CommandJob(script="true"), stage, ended, memory)
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [Ended(Ending.ITSELF, None, "SIGKILL", 1.0), Ended(Ending.ITSELF, 137, None, 1.0)],
+)
+def test_a_kill_counts_as_want_of_memory_only_where_there_was_none(ended: Ended) -> None:
+    out = script_ended(ended, Memory(share=4096, peak=5000, ran_out=True))
+    assert out.reason is Reason.OUT_OF_MEMORY
+    assert script_ended(ended, Memory(share=4096, peak=5000)).reason is Reason.EXITED
+
+
+def test_a_failure_beside_a_hungry_neighbour_stays_its_own() -> None:
+    failed = script_ended(Ended(Ending.ITSELF, 1, None, 1.0), Memory(share=4096, ran_out=True))
+    assert failed.reason is Reason.EXITED
+
+
+def test_a_job_without_memory_is_told_what_it_had_and_what_to_ask_for() -> None:
+    killed = Ended(Ending.STOP, None, "SIGKILL", 1.0)
+    stage = Stage(preparing=False, limit=Reason.TIMEOUT)
+    memory = Memory(share=4096, peak=5000)
+    result = conclude(
+        CommandJob(script="true"), stage, killed, memory, interruption=Interruption.MEMORY
+    )
+    assert "with 5000 MB" in result.message
+    assert "share was 4096 MB" in result.message
+    assert "memory_mb=6400" in result.message

@@ -43,17 +43,55 @@ main.add_command(submit)
     help="Seconds until this machine ends; no job runs longer.",
 )
 @click.option(
+    "--cores",
+    type=click.FloatRange(min=0.001),
+    help="What jobs may use together.  [default: what this machine or its container has]",
+)
+@click.option(
+    "--memory",
+    type=click.IntRange(min=1),
+    metavar="MB",
+    help="What jobs may use together.  [default: what this machine or its container has]",
+)
+@click.option(
+    "--slots",
+    type=click.IntRange(min=1),
+    help="Run so many jobs at a time, whatever they need.  [default: as many as fit]",
+)
+@click.option("--max-jobs", type=click.IntRange(min=1), help="Leave after so many jobs.")
+@click.option(
+    "--cache",
+    type=click.IntRange(min=0),
+    metavar="MB",
+    default=4096,
+    show_default=True,
+    help="Disk space for preparations that no job uses just now.",
+)
+@click.option("--echo", is_flag=True, help="Print the output of jobs. Public in a public log.")
+@click.option(
     "--work-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where jobs get their directories.  [default: the system's temporary directory]",
 )
 def run(
-    queue_url: str, name: str | None, idle_timeout: float, lifetime: float, work_dir: Path | None
+    queue_url: str,
+    *,
+    name: str | None,
+    idle_timeout: float,
+    lifetime: float,
+    cores: float | None,
+    memory: int | None,
+    slots: int | None,
+    max_jobs: int | None,
+    cache: int,
+    echo: bool,
+    work_dir: Path | None,
 ) -> None:
     """Claim and run the jobs of QUEUE_URL (s3://bucket/prefix) until there is nothing left to do.
 
-    Leaves when the queue is closed and empty, after the idle time, before the machine's end, or
-    on SIGINT, SIGTERM or SIGHUP. The exit code tells of the worker, not of its jobs: 0 also when
+    As many at a time as fit the machine's cores and memory. Leaves when the queue is closed and
+    empty, when its owner wants it to, after the idle time, before the machine's end, or on SIGINT,
+    SIGTERM or SIGHUP. The exit code tells of the worker, not of its jobs: 0 also when
     jobs failed, 1 when the queue cannot be used, 2 for wrong usage.
     """
     with StopSignals() as signals:
@@ -64,18 +102,27 @@ def run(
         from gha_worker._identity import assumed_role
         from gha_worker._info import default_name
         from gha_worker._journal import Journal
+        from gha_worker._machine import Capacity, read_capacity
         from gha_worker._worker import Worker, WorkerSettings
 
         drop_empty_aws(os.environ)
         adopt_orphans()
+        found = read_capacity()
         settings = WorkerSettings(
             name=name or default_name(),
+            capacity=Capacity(
+                millicores=found.millicores if cores is None else round(cores * 1000),
+                memory_mb=memory or found.memory_mb,
+            ),
             idle_timeout=idle_timeout,
             lifetime=lifetime,
             started=_STARTED,
+            slots=slots,
+            max_jobs=max_jobs,
+            cache_mb=cache,
             work_dir=work_dir,
         )
-        journal = Journal()
+        journal = Journal(environment=os.environ, echo=echo)
         try:
             with assumed_role(os.environ, settings.name, journal.worker) as identity:
                 queue = Queue.attach(queue_url)

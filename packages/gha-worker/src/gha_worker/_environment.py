@@ -34,6 +34,16 @@ _ALLOWED = frozenset(
         "AWS_EC2_METADATA_DISABLED",
     }
 )
+# What libraries of linear algebra start by themselves: a thread for each core of the machine, in
+# each of the jobs that share it.
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
 _ALLOWED_PREFIX = re.compile(r"(LC|UV|PIP)_.+")
 _CREDENTIAL = re.compile(r".*_(TOKEN|PASSWORD|USERNAME)")
 
@@ -45,10 +55,14 @@ class Place:
     job: str
     attempt: int
     worker: str
+    slot: int
+    cores: float
+    memory_mb: int
     directory: str
     temporary: str
     run_url: str | None = None
     prepared: str | None = None
+    template: str | None = None
 
     def variables(self) -> dict[str, str]:
         variables = {
@@ -56,13 +70,22 @@ class Place:
             "GHA_WORKER_JOB": self.job,
             "GHA_WORKER_ATTEMPT": str(self.attempt),
             "GHA_WORKER_NAME": self.worker,
+            "GHA_WORKER_SLOT": str(self.slot),
+            "GHA_WORKER_CORES": f"{self.cores:g}",
+            "GHA_WORKER_MEMORY_MB": str(self.memory_mb),
             "GHA_WORKER_DIR": self.directory,
         }
         if self.run_url is not None:
             variables["GHA_WORKER_RUN_URL"] = self.run_url
         if self.prepared is not None:
             variables["GHA_WORKER_PREPARED"] = self.prepared
+        if self.template is not None:
+            variables["GHA_WORKER_TEMPLATE"] = self.template
         return variables
+
+    def defaults(self) -> dict[str, str]:
+        """What a job may set otherwise: as many threads as it has cores, one at least."""
+        return dict.fromkeys(_THREADS, str(max(1, int(self.cores))))
 
 
 def secret_values(job: CommandJob, worker: Mapping[str, str]) -> dict[str, str]:
@@ -73,11 +96,17 @@ def secret_values(job: CommandJob, worker: Mapping[str, str]) -> dict[str, str]:
 def job_environment(job: CommandJob, worker: Mapping[str, str], place: Place) -> dict[str, str]:
     """Everything a job sees: allowed names of `worker`, then its own, its secrets, its place."""
     return {
-        **{name: value for name, value in worker.items() if _allowed(name)},
+        **shared_environment(worker),
+        **place.defaults(),
         **job.env,
         **secret_values(job, worker),
         **place.variables(),
     }
+
+
+def shared_environment(worker: Mapping[str, str]) -> dict[str, str]:
+    """The allowed names of `worker`: what is the same for every job."""
+    return {name: value for name, value in worker.items() if _allowed(name)}
 
 
 def drop_empty_aws(environment: MutableMapping[str, str]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,16 +16,26 @@ from gha_worker._environment import Place, job_environment, secret_values
 from gha_worker._errors import MachineError
 from gha_worker._guard import remove_tree
 from gha_worker._guarded import GuardedScript, Task
+from gha_worker._masks import Masker
+from gha_worker._prepared import FailedPreparation, Turn
 from gha_worker._result import TAIL_BYTES, CommandResult, Reason, masked_tail, overlap
-from gha_worker._rules import GRACE, Interruption, Stage, conclude
+from gha_worker._rules import GRACE, Interruption, Memory, Stage, conclude
 
 if TYPE_CHECKING:
-    from gha_queue import Claim
-    from gha_worker._job import CommandJob
-    from gha_worker._prepared import PreparedDirectories
+    from collections.abc import Callable, Iterator, Mapping
 
-Watch = Callable[[GuardedScript], "tuple[Ended, Interruption | None]"]
-"""Waits until a script has ended, and says what the worker stopped it for."""
+    from gha_queue import Claim
+    from gha_worker._bell import Bell
+    from gha_worker._guarded import SpareGuards
+    from gha_worker._job import CommandJob, Prepare
+    from gha_worker._job_log import JobLogs
+    from gha_worker._memory import MemoryWatch
+    from gha_worker._prepared import Prepared, Ticket
+    from gha_worker._running import Running
+    from gha_worker._servers import Servers
+
+_LOOK = 1.0
+_WAIT_FOR_PREPARATION = 0.5
 
 
 class LeaseRelay:
@@ -33,7 +43,7 @@ class LeaseRelay:
 
     def __init__(self, deadline: float) -> None:
         self._lock = threading.Lock()
-        self._script: GuardedScript | None = None
+        self._script: Running | None = None
         self.deadline = deadline
 
     def extended(self, deadline: float) -> None:
@@ -44,7 +54,7 @@ class LeaseRelay:
                 self._script.extend(deadline)
 
     @contextmanager
-    def feeding(self, script: GuardedScript) -> Iterator[None]:
+    def feeding(self, script: Running) -> Iterator[None]:
         """Extend `script` within this context, from the newest deadline on."""
         with self._lock:
             self._script = script
@@ -64,7 +74,20 @@ class Machine:
     environment: Mapping[str, str]
     worker: str
     run_url: str | None
-    prepared: PreparedDirectories
+    prepared: Prepared
+    memory: MemoryWatch
+    guards: SpareGuards
+    servers: Servers
+    logs: JobLogs
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a job got of its machine."""
+
+    slot: int
+    cores: float
+    memory_mb: int
 
 
 @dataclass(frozen=True)
@@ -80,7 +103,16 @@ class Finished:
     """The result of a job, and what the worker stopped it for, if it did."""
 
     result: CommandResult
+    interruption: Interruption | None = None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """How a script ended under the eyes of its worker."""
+
+    ended: Ended
     interruption: Interruption | None
+    memory: Memory
 
 
 _numbers = itertools.count(1)
@@ -98,6 +130,7 @@ def job_directory(root: Path) -> Iterator[Path]:
         for part in (home, home / "work", home / "tmp"):
             part.mkdir(mode=0o700)
     except OSError as error:
+        remove_tree(str(home))
         raise MachineError(str(root), error) from error
     try:
         yield home
@@ -106,94 +139,196 @@ def job_directory(root: Path) -> Iterator[Path]:
 
 
 class Execution:
-    """Runs one claimed job in `home`; `relay` carries its lease to whatever runs."""
+    """Runs one claimed job in `home`, once.
+
+    `relay` carries its lease to whatever runs; `interrupted` says what the worker wants it stopped
+    for, and `bell` rings when that may have changed.
+    """
 
     def __init__(
-        self, claim: Claim, job: CommandJob, machine: Machine, home: Path, relay: LeaseRelay
+        self,
+        claim: Claim,
+        job: CommandJob,
+        machine: Machine,
+        *,
+        grant: Grant,
+        home: Path,
+        relay: LeaseRelay,
+        bell: Bell,
+        interrupted: Callable[[], Interruption | None],
     ) -> None:
+        self._claim = claim
         self._job = job
         self._machine = machine
+        self._memory_mb = grant.memory_mb
         self._home = home
         self._relay = relay
-        prepare = job.prepare
+        self._bell = bell
+        self._interrupted = interrupted
+        self._secrets = secret_values(job, machine.environment).values()
         self._place = Place(
             job=claim.job.id,
             attempt=claim.attempt,
             worker=machine.worker,
+            slot=grant.slot,
+            cores=grant.cores,
+            memory_mb=grant.memory_mb,
             directory=str(home / "work"),
             temporary=str(home / "tmp"),
             run_url=machine.run_url,
-            prepared=None if prepare is None else str(machine.prepared.path(prepare.key)),
         )
+        self.prepare_began: float | None = None
+        self.run_began: float | None = None
 
-    def run(self, limit: Limit, watch: Watch) -> Finished:
+    @property
+    def output(self) -> Path:
+        """Where the output of the job's script is; the file need not exist."""
+        return self._home / "script.log"
+
+    def run(self, limit: Limit) -> Finished:
         """Prepare if need be, run the script, and say how it went.
 
         Raises :class:`MachineError` when the machine cannot run the job.
         """
-        before = 0.0
-        prepare = self._job.prepare
-        prepared = self._machine.prepared
-        if prepare is not None and not prepared.ready(prepare.key):
-            with self._machine_errors():
-                directory = prepared.begin(prepare.key)
-            ended, finished = self._stage(
-                prepare.script, directory, Stage(preparing=True, limit=limit.reason), limit, watch
-            )
-            if ended.ending is not Ending.ITSELF or ended.exit_code != 0:
-                return finished
-            with self._machine_errors():
-                prepared.commit(prepare.key)
-            before = ended.seconds
-        stage = Stage(preparing=False, limit=limit.reason)
-        directory = Path(self._place.directory)
-        _, finished = self._stage(self._job.script, directory, stage, limit, watch, before=before)
-        return finished
+        try:
+            if self._job.prepare is None:
+                return self._run_script(limit, None)
+            with self._machine.prepared.enter(self._job.prepare.key) as ticket:
+                self._place = replace(self._place, prepared=str(ticket.directory))
+                unprepared = self._prepare(ticket, self._job.prepare, limit)
+                if unprepared is not None:
+                    return unprepared
+                ticket.copy_template(Path(self._place.directory))
+                return self._run_script(limit, ticket.directory)
+        except OSError as error:
+            raise MachineError(str(self._machine.root), error) from error
 
-    def _stage(
-        self,
-        script: str,
-        directory: Path,
-        stage: Stage,
-        limit: Limit,
-        watch: Watch,
-        *,
-        before: float = 0.0,
-    ) -> tuple[Ended, Finished]:
-        name = "prepare" if stage.preparing else "script"
+    def _prepare(self, ticket: Ticket, prepare: Prepare, limit: Limit) -> Finished | None:
+        """See to it that the preparation is there; how the job ended if it is not."""
+        began = time.monotonic()
+        stage = Stage(preparing=True, limit=limit.reason)
+        while True:
+            turn = ticket.turn()
+            if turn is Turn.READY:
+                return None
+            if self.prepare_began is None:
+                self.prepare_began = began
+            if turn is Turn.MINE:
+                return self._prepare_here(ticket, prepare, stage, limit)
+            if turn is Turn.FAILED and ticket.failure is not None:
+                failure = ticket.failure
+                return self._finish(stage, self._unstarted(failure.ended), tail=failure.tail)
+            waited = time.monotonic() - began
+            interruption = self._interrupted()
+            if interruption is not None:
+                stopped = Ended(Ending.STOP, None, None, waited)
+                return self._finish(stage, self._unstarted(stopped, interruption))
+            if time.monotonic() >= limit.at:
+                late = Ended(Ending.LIMIT, None, None, waited)
+                return self._finish(stage, self._unstarted(late))
+            ticket.wait(_WAIT_FOR_PREPARATION)
+
+    def _prepare_here(
+        self, ticket: Ticket, prepare: Prepare, stage: Stage, limit: Limit
+    ) -> Finished | None:
+        place = replace(self._place, directory=str(ticket.directory), template=str(ticket.template))
+        settled = False
+        try:
+            task = self._task(prepare.script, "prepare", place, limit)
+            seen = self._see_through(self._start(task))
+            tail = self._tail(task.output)
+            if seen.ended.ending is Ending.ITSELF:
+                settled = True
+                if seen.ended.exit_code == 0:
+                    ticket.done()
+                    return None
+                ticket.failed(FailedPreparation(seen.ended, tail))
+            return self._finish(stage, seen, tail=tail)
+        finally:
+            if not settled:
+                ticket.give_up()
+
+    def _run_script(self, limit: Limit, prepared: Path | None) -> Finished:
+        self.run_began = time.monotonic()
+        before = self.run_began - (self.prepare_began or self.run_began)
+        task = self._task(self._job.script, "script", self._place, limit)
+        with ExitStack() as stack:
+            if self._job.log:
+                logs, masker = self._machine.logs, Masker(self._secrets)
+                stack.enter_context(logs.following(self._claim, task.output, masker))
+            served = self._served(task, prepared)
+            seen = None if served is None else self._see_through(served)
+            if seen is None or seen.ended.ending is Ending.DECLINED:
+                seen = self._see_through(self._start(task))
+        stage = Stage(preparing=False, limit=limit.reason)
+        return self._finish(stage, seen, before=before, tail=self._tail(task.output))
+
+    def _served(self, task: Task, prepared: Path | None) -> Running | None:
+        server = self._job.server
+        if server is None:
+            return None
+        return self._machine.servers.begin(
+            task, server, prepared, self._claim.job.id, self._claim.attempt
+        )
+
+    def _start(self, task: Task) -> GuardedScript:
+        return GuardedScript(task, self._machine.guards)
+
+    def _task(self, script: str, name: str, place: Place, limit: Limit) -> Task:
         file, output = self._home / name, self._home / f"{name}.log"
-        place = replace(self._place, directory=str(directory))
-        with self._machine_errors():
-            output.touch(mode=0o600)
-            file.touch(mode=0o600)
-            file.write_text(script, encoding="utf-8", errors="surrogatepass")
-        task = Task(
+        output.touch(mode=0o600)
+        file.touch(mode=0o600)
+        file.write_text(script, encoding="utf-8", errors="surrogatepass")
+        return Task(
             script=file,
             environment=job_environment(self._job, self._machine.environment, place),
-            directory=directory,
+            directory=Path(place.directory),
             output=output,
             home=self._machine.root,
             deadline=self._relay.deadline,
             limit=limit.at,
             grace=GRACE,
+            title=f"gha-job {self._job.name or self._claim.job.id}",
         )
-        with self._machine_errors():
-            guarded = GuardedScript(task)
-        with guarded, self._relay.feeding(guarded):
-            ended, interruption = watch(guarded)
+
+    def _see_through(self, running: Running) -> _Seen:
+        """Watch a script to its end, stopping it when the worker wants that."""
+        interruption = None
+        memory = self._machine.memory
+        with (
+            running,
+            self._relay.feeding(running),
+            memory.follow(running.guard_pid, self._memory_mb, self._bell.ring) as use,
+        ):
+            while (ended := running.poll()) is None:
+                if interruption is None:
+                    condemned = Interruption.MEMORY if use.condemned else None
+                    interruption = condemned or self._interrupted()
+                    if interruption is not None:
+                        running.stop(interruption.grace)
+                self._bell.wait(_LOOK, [running])
+        peak = max(use.peak_mb or 0, ended.peak_memory_mb or 0) or None
+        return _Seen(ended, interruption, Memory(self._memory_mb, peak, use.machine_ran_out))
+
+    def _unstarted(self, ended: Ended, interruption: Interruption | None = None) -> _Seen:
+        return _Seen(ended, interruption, Memory(self._memory_mb))
+
+    def _finish(
+        self, stage: Stage, seen: _Seen, *, before: float = 0.0, tail: str = ""
+    ) -> Finished:
         result = conclude(
             self._job,
             stage,
-            ended,
-            interruption=interruption,
+            seen.ended,
+            seen.memory,
+            interruption=seen.interruption,
             before=before,
-            tail=self._tail(output),
+            tail=tail,
         )
-        return ended, Finished(result, interruption)
+        return Finished(result, seen.interruption)
 
     def _tail(self, output: Path) -> str:
-        secrets = secret_values(self._job, self._machine.environment).values()
-        reach = TAIL_BYTES + overlap(secrets)
+        reach = TAIL_BYTES + overlap(self._secrets)
         try:
             with output.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -201,11 +336,4 @@ class Execution:
                 window = file.read(reach)
         except OSError:
             return ""  # the job has deleted it
-        return masked_tail(window, secrets, skip=max(0, len(window) - TAIL_BYTES))
-
-    @contextmanager
-    def _machine_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise MachineError(str(self._machine.root), error) from error
+        return masked_tail(window, self._secrets, skip=max(0, len(window) - TAIL_BYTES))

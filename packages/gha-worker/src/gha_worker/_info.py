@@ -14,6 +14,8 @@ from gha_worker._environment import run_url
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gha_worker._machine import Capacity
+
 _UNUSABLE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -23,19 +25,13 @@ def default_name() -> str:
     return f"{host}-{os.getpid()}"
 
 
-def worker_info(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The machine and, in GitHub Actions, the page of its workflow run; plain JSON."""
+def worker_info(environment: Mapping[str, str], capacity: Capacity) -> dict[str, Any]:
+    """What jobs may have here and, in GitHub Actions, the page of the workflow run; plain JSON."""
     return {
         "run_url": run_url(environment),
         "runner": environment.get("RUNNER_NAME"),
-        "cpus": _cpus(),
-        "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+        "cores": capacity.millicores / 1000,
+        "memory_mb": capacity.memory_mb,
         "python": platform.python_version(),
         "started": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
     }
-
-
-def _cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

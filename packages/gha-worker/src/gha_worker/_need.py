@@ -46,12 +46,12 @@ class Need:
 
     @classmethod
     def parse(cls, text: str) -> Need | None:
-        """Read what :meth:`to_text` wrote; no text is the need of a job that asks for nothing.
+        """Read what :meth:`to_text` wrote; None for the text of somebody else's job.
 
-        None for a text of somebody else: such a job is not for this worker.
+        A job that was put without a need counts as small and short until its payload is read.
         """
         if not text:
-            return cls()
+            return cls(timeout=1)
         match = _TEXT.fullmatch(text)
         if match is None:
             return None

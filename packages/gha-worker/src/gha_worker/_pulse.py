@@ -83,5 +83,5 @@ class Pulse:
             self._changed()
 
 
-def _meaning(control: Control) -> tuple[object, bool]:
-    return control.status, control.stopping
+def _meaning(control: Control) -> tuple[object, ...]:
+    return control.status, control.stopping, control.slots, control.drain

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from gha_worker._ending import Ended, Ending
-from gha_worker._job import CommandJob, OnStop
+from gha_worker._job import OnStop
 from gha_worker._result import CommandResult, Reason
+
+if TYPE_CHECKING:
+    from gha_worker._job import CommandJob
 
 PATIENCE = 1800.0
 """Seconds of a machine's life that are enough to start a job of any time limit."""
@@ -22,26 +27,40 @@ class Leaving(Enum):
     SIGNALLED = "it was told to stop"
     CANCELLED = "the queue was cancelled"
     ABANDONED = "the owner of the queue is gone"
+    DISMISSED = "the owner of the queue wants it to"
     DRAINED = "the queue is closed and empty"
+    ENOUGH = "it has run as many jobs as it was to"
     EXPIRED = "it has no AWS identity any more, without which jobs would fail"
     IDLE = "no work came"
     TOO_OLD = "this machine is too old for the work that waits"
 
+    @property
+    def at_once(self) -> bool:
+        """Whether running jobs are stopped; else they end first."""
+        return self in {Leaving.SIGNALLED, Leaving.CANCELLED, Leaving.ABANDONED}
+
 
 @dataclass(frozen=True)
 class Situation:
-    """What a worker knows. Times are monotonic seconds; `work_seen` is when work last ended."""
+    """What a worker knows. Times are monotonic seconds; `work_seen` is when work last ended.
+
+    `running` counts the jobs it holds, `taken` those it ever started, of at most `max_jobs`.
+    """
 
     now: float
     started: float
     work_seen: float
     lifetime: float
     idle_timeout: float
+    running: int = 0
+    taken: int = 0
+    max_jobs: int | None = None
     signalled: bool = False
     paused: bool = False
     closed: bool = False
     cancelled: bool = False
     abandoned: bool = False
+    dismissed: bool = False
     drained: bool = False
     refused_for_age: bool = False
     expired: bool = False
@@ -53,15 +72,21 @@ class Situation:
 
 
 def why_leave(situation: Situation) -> Leaving | None:
-    """The reason to leave, strongest first; None to stay."""
+    """The reason to claim nothing more and to leave, strongest first; None to stay.
+
+    Unless it says `at_once`, the jobs that run are seen to their end first.
+    """
+    idle = not situation.running
     reasons = {
         Leaving.SIGNALLED: situation.signalled,
         Leaving.CANCELLED: situation.cancelled,
         Leaving.ABANDONED: situation.abandoned,
-        Leaving.DRAINED: situation.closed and situation.drained,
+        Leaving.DISMISSED: situation.dismissed,
+        Leaving.DRAINED: idle and situation.closed and situation.drained,
+        Leaving.ENOUGH: situation.max_jobs is not None and situation.taken >= situation.max_jobs,
         Leaving.EXPIRED: situation.expired,
-        Leaving.TOO_OLD: situation.refused_for_age or situation.left <= 0,
-        Leaving.IDLE: situation.now - situation.work_seen >= situation.idle_timeout,
+        Leaving.TOO_OLD: (idle and situation.refused_for_age) or situation.left <= 0,
+        Leaving.IDLE: idle and situation.now - situation.work_seen >= situation.idle_timeout,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 
@@ -93,6 +118,13 @@ class Interruption(Enum):
     SIGNAL = "signal"
     CANCEL = "cancel"
     LEASE_LOST = "lease lost"
+    MEMORY = "memory"
+    """The machine had none left, and this job was the furthest above its share."""
+
+    @property
+    def grace(self) -> float:
+        """Seconds that the job gets to end by itself."""
+        return GRACE if self in {Interruption.SIGNAL, Interruption.CANCEL} else 0.0
 
 
 class Settlement(Enum):
@@ -133,45 +165,86 @@ class Stage:
     """What it means for this job to be ended at its limit."""
 
 
+@dataclass(frozen=True)
+class Memory:
+    """The memory of a job in MB: its share of the machine, and the most it was seen with.
+
+    `ran_out` tells that the machine had none left while the job ran.
+    """
+
+    share: int
+    peak: int | None = None
+    ran_out: bool = False
+
+    @property
+    def enough(self) -> int:
+        """What to ask for so that the same job would fit: its peak and a quarter, in steps."""
+        return math.ceil(max(self.peak or 0, self.share) * 1.25 / _MEMORY_STEP) * _MEMORY_STEP
+
+
+_MEMORY_STEP = 256
+
+
 def conclude(
     job: CommandJob,
     stage: Stage,
     ended: Ended,
+    memory: Memory,
     *,
     interruption: Interruption | None = None,
     before: float = 0.0,
     tail: str = "",
 ) -> CommandResult:
     """The result of a job whose `stage` ended so, after `before` seconds of earlier stages."""
-    stopped = Reason.LEASE_LOST if interruption is Interruption.LEASE_LOST else Reason.STOPPED
-    reason = {
-        Ending.ITSELF: Reason.PREPARE_FAILED if stage.preparing else Reason.EXITED,
-        Ending.LIMIT: stage.limit,
-        Ending.STOP: stopped,
-        Ending.DEADLINE: Reason.LEASE_LOST,
-        Ending.GUARD_DIED: Reason.GUARD_DIED,
-    }[ended.ending]
+    reason = _reason(stage, ended, memory, interruption)
     return CommandResult(
         reason=reason,
         exit_code=ended.exit_code,
         signal=ended.signal,
         seconds=round(before + ended.seconds, 3),
-        message=_message(job, reason, ended),
+        message=_message(job, reason, ended, memory),
         tail=tail,
+        peak_memory_mb=memory.peak,
+        memory_mb=memory.share,
     )
 
 
-_OUT_OF_MEMORY = 137
+def _reason(
+    stage: Stage, ended: Ended, memory: Memory, interruption: Interruption | None
+) -> Reason:
+    if ended.ending is Ending.ITSELF:
+        if memory.ran_out and _killed(ended):
+            return Reason.OUT_OF_MEMORY
+        return Reason.PREPARE_FAILED if stage.preparing else Reason.EXITED
+    if ended.ending is Ending.STOP:
+        return {
+            Interruption.LEASE_LOST: Reason.LEASE_LOST,
+            Interruption.MEMORY: Reason.OUT_OF_MEMORY,
+        }.get(interruption or Interruption.SIGNAL, Reason.STOPPED)
+    return {
+        Ending.LIMIT: stage.limit,
+        Ending.DEADLINE: Reason.LEASE_LOST,
+        Ending.GUARD_DIED: Reason.GUARD_DIED,
+        Ending.SERVER_FAILED: Reason.SERVER_FAILED,
+    }[ended.ending]
 
 
-def _message(job: CommandJob, reason: Reason, ended: Ended) -> str:
+_EXIT_AFTER_SIGKILL = 137
+
+
+def _killed(ended: Ended) -> bool:
+    return ended.signal == "SIGKILL" or ended.exit_code == _EXIT_AFTER_SIGKILL
+
+
+def _message(job: CommandJob, reason: Reason, ended: Ended, memory: Memory) -> str:
     end = f"signal {ended.signal}" if ended.signal else f"exit code {ended.exit_code}"
-    if ended.signal == "SIGKILL" or ended.exit_code == _OUT_OF_MEMORY:
+    if _killed(ended):
         end += ", most often a machine out of memory"
     if reason is Reason.EXITED:
         if ended.exit_code == 0:
             return "The script ended with exit code 0."
         return f"The script ended with {end}; the end of its output says more."
+    used = "" if memory.peak is None else f" with {memory.peak} MB"
     return {
         Reason.PREPARE_FAILED: f"The preparation ended with {end}; the end of its output says"
         " more, and the next job with this key prepares again.",
@@ -183,6 +256,11 @@ def _message(job: CommandJob, reason: Reason, ended: Ended) -> str:
         " have it run.",
         Reason.LEASE_LOST: "The job was ended because its lease was lost; whoever took the lease"
         " settles it.",
+        Reason.OUT_OF_MEMORY: f"The job was ended{used} because its machine had no memory left, of"
+        f" which its share was {memory.share} MB; put it again with memory_mb={memory.enough} in"
+        " its resources.",
+        Reason.SERVER_FAILED: "The persistent server that ran the job failed in the middle of it;"
+        " put the job again, without a server if that happens once more.",
         Reason.GUARD_DIED: f"The job was ended because the process that watches it died of {end};"
         " give the job more memory or a larger machine.",
     }[reason]

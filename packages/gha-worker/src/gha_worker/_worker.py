@@ -1,12 +1,14 @@
-"""The worker: claims, runs, settles, leaves."""
+"""The worker: claims what fits, runs it, leaves."""
 
 from __future__ import annotations
 
+import itertools
 import random
 import tempfile
+import threading
 import time
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,49 +21,67 @@ from gha_queue import (
     idle_pause,
 )
 from gha_worker import _rules
-from gha_worker._environment import run_url
-from gha_worker._errors import InvalidJobError, MachineError
-from gha_worker._execution import Execution, Finished, LeaseRelay, Limit, Machine, job_directory
+from gha_worker._environment import run_url, secret_values, shared_environment
+from gha_worker._errors import InvalidJobError, MachineError, WorkerError
+from gha_worker._execution import Grant, Limit, Machine
 from gha_worker._guard import remove_tree
+from gha_worker._guarded import SpareGuards
 from gha_worker._info import worker_info
 from gha_worker._job import CommandJob
-from gha_worker._prepared import PreparedDirectories
+from gha_worker._job_log import JobLogs
+from gha_worker._memory import MemoryWatch
+from gha_worker._need import Need
+from gha_worker._packing import Packing, PassedOver
+from gha_worker._prepared import Prepared
 from gha_worker._pulse import Pulse
-from gha_worker._result import CommandResult, Reason
-from gha_worker._rules import Interruption, Leaving, Settlement, Situation
+from gha_worker._rules import Interruption, Leaving, Situation
+from gha_worker._running_job import RunningJob
+from gha_worker._servers import Servers
+from gha_worker._summary import Summary
+from gha_worker._timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from gha_queue import Claim, Queue
-    from gha_worker._ending import Ended
-    from gha_worker._guarded import GuardedScript
     from gha_worker._identity import Identity
     from gha_worker._journal import Journal
+    from gha_worker._machine import Capacity
     from gha_worker._signals import StopSignals
 
 REAP_PERIOD = 15.0
-_WATCH_PERIOD = 1.0
-_SETTLE_PAUSE = 0.5
-_SETTLE_WHEN_SIGNALLED = 2.0
+_LEAST = Need(millicores=1, memory_mb=1, timeout=1)
+_FULL = 1.0
+_GIVEN_BACK = 15.0
+_PARTING = 5.0
+_LAST_WORDS = 2.0
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
     """How one worker behaves. `idle_timeout` and `lifetime` are in seconds.
 
-    `started` is the monotonic time from which its machine's life is counted.
+    `started` is the monotonic time from which its machine's life is counted. `slots` jobs run at a
+    time where that is given, else as many as fit `capacity`. It leaves after `max_jobs`.
     """
 
     name: str
+    capacity: Capacity
     idle_timeout: float
     lifetime: float
     started: float
+    slots: int | None = None
+    max_jobs: int | None = None
+    cache_mb: int = 4096
     work_dir: Path | None = None
 
 
 class Worker:
-    """Runs the command jobs of `queue`, one at a time, until there is a reason to leave."""
+    """Runs the command jobs of `queue`, as many at a time as fit, until there is a reason to leave.
+
+    The thread that calls :meth:`run` claims; each job has a thread of its own, from its claim to
+    its settled end.
+    """
 
     def __init__(
         self,
@@ -81,12 +101,19 @@ class Worker:
         self._signals = signals
         self._identity = identity
         self._chance = chance
+        self._packing = Packing(settings.capacity, settings.slots)
+        self._passed_over = PassedOver()
+        self._too_big: Need | None = None
+        self._jobs: list[RunningJob] = []
+        self._taken = 0
         self._work_seen = self._reaped = time.monotonic()
         self._misses = 0
-        self._faulty = False
-        self._refused_for_age = False
-        self._running: str | None = None
-        self._info = worker_info(environment)
+        self._faulty = self._failed = self._drained = self._refused_for_age = False
+        self._fault: MachineError | None = None
+        files = queue.worker_files(settings.name)
+        self._timeline = Timeline(files, settings.name, journal.worker)
+        self._summary = Summary(settings.name, settings.capacity)
+        self._info = worker_info(environment, settings.capacity)
 
     def run(self) -> None:
         """Work until there is a reason to leave.
@@ -99,173 +126,267 @@ class Worker:
             self._journal.worker(f"worker {name} leaves: another worker has this name")
             return
         try:
-            root = self._make_root()
-            try:
-                with Pulse(self._queue, name, self._report, self._signals.wake) as pulse:
-                    self._journal.worker(f"worker {name} is ready")
-                    leaving = self._work(pulse, self._machine(root))
-            finally:
-                remove_tree(str(root))
-            self._journal.worker(f"worker {name} leaves: {leaving.value}")
+            with (
+                self._machine() as machine,
+                Pulse(self._queue, name, self._report, self._signals.bell.ring) as pulse,
+            ):
+                self._journal.worker(f"worker {name} is ready: {self._size()}")
+                leaving = self._work(pulse, machine)
+            self._journal.worker(
+                f"worker {name} leaves: {leaving.value}{self._left_behind(leaving)}"
+            )
         finally:
-            self._leave()
+            self._summary.write(self._environment)
+            self._say_goodbye()
 
     def _work(self, pulse: Pulse, machine: Machine) -> Leaving:
-        while True:
-            if pulse.failure is not None:
-                raise pulse.failure
-            situation = self._situation(pulse)
-            try:
+        try:
+            while True:
+                self._collect(pulse)
+                self._timeline.flush_when_due()
+                situation = self._situation(pulse)
                 leaving = _rules.why_leave(situation)
                 if leaving is not None:
-                    return leaving
-                if _rules.may_claim(situation) and self._run_one(pulse, machine):
-                    continue
-                # Asked only after control was read as closed: in the other order a job that was
-                # put in between would be left behind.
-                if situation.closed:
-                    drained = replace(situation, drained=self._queue.drained())
-                    leaving = _rules.why_leave(drained)
-                    if leaving is not None:
+                    if leaving.at_once:
+                        self._part(pulse)
+                    if not self._jobs or leaving.at_once:
                         return leaving
-                self._reap_now_and_then(situation.now)
-                self._faulty = False
-            except (StoreUnavailableError, RecordError) as error:
-                if not self._faulty:
-                    self._journal.worker(f"tries again: {error}")
-                self._faulty = True
-            self._misses += 1
-            self._signals.wait(idle_pause(self._misses, self._chance()))
+                elif self._look_for_work(pulse, machine, situation):
+                    continue
+                self._wait(pulse)
+        except Exception:
+            self._failed = True
+            self._part(pulse)
+            raise
+
+    def _wait(self, pulse: Pulse) -> None:
+        idle = idle_pause(self._misses, self._chance())
+        self._signals.bell.wait(idle if self._has_room(pulse) else _FULL)
+        for job in self._jobs:
+            job.look()
+
+    def _look_for_work(self, pulse: Pulse, machine: Machine, situation: Situation) -> bool:
+        """Claim a job and start it, or do what an idle worker does; whether to go on at once."""
+        try:
+            if _rules.may_claim(situation) and self._has_room(pulse):
+                claim = self._claim(pulse, situation)
+                if claim is not None:
+                    self._take(claim, pulse, machine)
+                    return True
+            # Asked only after control was read as closed: in the other order a job that was put
+            # in between would be left behind.
+            if situation.closed and not self._jobs and self._queue.drained():
+                self._drained = True
+                return True
+            if situation.now >= self._reaped + REAP_PERIOD:
+                self._reaped = situation.now
+                self._queue.reap()
+            self._faulty = False
+        except (StoreUnavailableError, RecordError) as error:
+            if not self._faulty:
+                self._journal.worker(f"tries again: {error}")
+            self._faulty = True
+        self._misses += 1
+        return False
 
     def _situation(self, pulse: Pulse) -> Situation:
-        control = pulse.control
+        control, now = pulse.control, time.monotonic()
         return Situation(
-            now=time.monotonic(),
+            now=now,
             started=self._settings.started,
             work_seen=self._work_seen,
             lifetime=self._settings.lifetime,
             idle_timeout=self._settings.idle_timeout,
+            running=len(self._jobs),
+            taken=self._taken,
+            max_jobs=self._settings.max_jobs,
             signalled=self._signals.received is not None,
             paused=control.status is Status.PAUSED,
             closed=control.status is Status.CLOSED,
             cancelled=control.cancel,
             abandoned=control.abandoned,
+            dismissed=self._settings.name in control.drain,
+            drained=self._drained,
             refused_for_age=self._refused_for_age,
             expired=self._identity is not None and self._identity.expired,
         )
 
-    def _run_one(self, pulse: Pulse, machine: Machine) -> bool:
-        """Claim a job and see it to its end; False when there is none."""
-        claim = self._queue.claim(self._settings.name)
-        if claim is None:
+    def _running(self) -> list[Need]:
+        return [job.need for job in self._jobs if not job.freed and not job.held]
+
+    def _has_room(self, pulse: Pulse) -> bool:
+        """Whether to look for work at all: something is free, and nobody waits to get it."""
+        if self._fault is not None or any(job.held for job in self._jobs):
             return False
-        self._running = claim.job.id
-        try:
-            self._run(claim, pulse, machine)
-        finally:
-            self._running = None
-            self._misses = 0
-            self._work_seen = time.monotonic()
-        return True
+        return self._packing.fits(_LEAST, self._running(), pulse.control.slots)
 
-    def _run(self, claim: Claim, pulse: Pulse, machine: Machine) -> None:
-        try:
-            job = CommandJob.from_payload(claim.payload)
-        except InvalidJobError as error:
-            result = CommandResult(Reason.BAD_JOB, None, None, 0.0, str(error), "")
-            self._settle(claim, claim.job.id, Settlement.FAIL_FOR_GOOD, result)
-            return
-        name = job.name or claim.job.id
-        situation = self._situation(pulse)
-        if _rules.why_leave(situation) is not None:
-            self._give_back(claim, name)
-            return
-        if not _rules.has_time_for(situation, job.timeout):
+    def _claim(self, pulse: Pulse, situation: Situation) -> Claim | None:
+        name, running = self._settings.name, self._running()
+        self._refused_for_age = False
+
+        def accept(text: str) -> bool:
+            need = self._runnable(text, situation)
+            return need is not None and self._packing.fits(need, running, pulse.control.slots)
+
+        overdue = self._passed_over.overdue(situation.now)
+        if overdue:
+            self._passed_over.forget(overdue)
+            claim = self._queue.claim(name, lambda text: Need.parse(text) in overdue)
+            if claim is not None:
+                return claim
+        claim = self._queue.claim(name, accept)
+        for text in self._queue.needs():
+            need = self._runnable(text, situation)
+            if need is not None and not accept(text):
+                self._passed_over.note(need, situation.now)
+        return claim
+
+    def _runnable(self, text: str, situation: Situation) -> Need | None:
+        """The need of a job that this machine could run if nothing else ran, else None."""
+        need = Need.parse(text)
+        if need is None:
+            return None
+        if not self._packing.fits_empty(need):
+            self._too_big = need
+            return None
+        if not _rules.has_time_for(situation, need.timeout):
             self._refused_for_age = True
-            self._give_back(claim, name)
-            return
-        self._journal.job(name, f"running  attempt {claim.attempt}")
-        relay = LeaseRelay(claim.deadline)
+            return None
+        return need
+
+    def _take(self, claim: Claim, pulse: Pulse, machine: Machine) -> None:
+        """Start what was claimed. Its payload has the last word on what it needs."""
         try:
-            with job_directory(machine.root) as home:
-                # Settling says in its turn that a lease was lost.
-                with suppress(LeaseLostError), claim.keep_alive(on_extended=relay.extended):
-                    finished = Execution(claim, job, machine, home, relay).run(
-                        Limit(*_rules.time_limit(situation, job.timeout)),
-                        lambda script: self._watch(claim, pulse, script),
-                    )
-                self._settle_finished(claim, job, name, finished)
-        except MachineError:
-            # Another machine can run this job; this one would only spoil more of them.
-            self._give_back(claim, name)
-            raise
+            job: CommandJob | InvalidJobError = CommandJob.from_payload(claim.payload)
+        except InvalidJobError as error:
+            job = error
+        need = _LEAST if isinstance(job, InvalidJobError) else Need.of(job)
+        self._passed_over.forget([need])
+        if not self._packing.fits_empty(need):
+            self._too_big = need
+            self._give_back(claim)
+            return
+        if not _rules.has_time_for(self._situation(pulse), need.timeout):
+            self._refused_for_age = True
+            self._give_back(claim)
+            return
+        used = {running.grant.slot for running in self._jobs if not running.freed}
+        slot = next(number for number in itertools.count(1) if number not in used)
+        running = RunningJob(
+            claim,
+            job,
+            need,
+            Grant(slot, self._packing.cores(need), self._packing.share(need)),
+            machine,
+            limit=lambda: Limit(*_rules.time_limit(self._situation(pulse), need.timeout)),
+            stopped_for=lambda: self._stopped_for(pulse),
+            changed=self._signals.bell.ring,
+            ending=self._journal.ended,
+            held=not self._packing.fits(need, self._running(), pulse.control.slots),
+        )
+        self._taken += 1
+        self._misses = 0
+        self._jobs.append(running)
+        if isinstance(job, CommandJob):
+            self._journal.mask(secret_values(job, self._environment).values())
+        if running.held:
+            self._journal.worker(f"{running.name}  waits for the machine to empty")
+        else:
+            self._tell_start(running)
+        running.start()
 
-    def _watch(
-        self, claim: Claim, pulse: Pulse, script: GuardedScript
-    ) -> tuple[Ended, Interruption | None]:
-        interruption = None
-        while True:
-            ended = script.poll()
-            if ended is not None:
-                return ended, interruption
-            if interruption is None:
-                interruption = self._interruption(claim, pulse)
-                if interruption is not None:
-                    lost = interruption is Interruption.LEASE_LOST
-                    script.stop(0.0 if lost else _rules.GRACE)
-            self._signals.wait(_WATCH_PERIOD, [script])
+    def _tell_start(self, job: RunningJob) -> None:
+        self._journal.started(
+            job.name, attempt=job.claim.attempt, slot=job.grant.slot, waited=job.claim.waited
+        )
 
-    def _interruption(self, claim: Claim, pulse: Pulse) -> Interruption | None:
-        if claim.lost.is_set():
-            return Interruption.LEASE_LOST
-        if self._signals.received is not None:
+    def _give_back(self, claim: Claim) -> None:
+        with suppress(LeaseLostError):
+            claim.release(delay=_GIVEN_BACK)
+
+    def _stopped_for(self, pulse: Pulse) -> Interruption | None:
+        if self._failed or self._signals.received is not None:
             return Interruption.SIGNAL
         return Interruption.CANCEL if pulse.control.stopping else None
 
-    def _settle_finished(
-        self, claim: Claim, job: CommandJob, name: str, finished: Finished
-    ) -> None:
-        result = finished.result
-        settlement = _rules.settlement(
-            result.reason,
-            ok=result.ok,
-            interruption=finished.interruption,
-            on_stop=job.on_stop,
-        )
-        self._settle(claim, name, settlement, result)
+    def _collect(self, pulse: Pulse) -> None:
+        """Take note of jobs that have ended, and let one begin that waited for its room.
 
-    def _give_back(self, claim: Claim, name: str) -> None:
-        result = CommandResult(Reason.STOPPED, None, None, 0.0, "It did not start here.", "")
-        self._settle(claim, name, Settlement.RELEASE, result)
+        Raises what ended the pulse or a job's thread; a machine that fails is given another chance
+        when nothing runs on it any more, for its jobs may have filled it.
+        """
+        if pulse.failure is not None:
+            raise pulse.failure
+        ended = [job for job in self._jobs if job.ended]
+        self._jobs = [job for job in self._jobs if not job.ended]
+        for job in ended:
+            self._misses = 0
+            self._work_seen = time.monotonic()
+            if job.record is not None:
+                self._timeline.add(job.record)
+                self._summary.add(job.record)
+            if job.failure is not None:
+                if not isinstance(job.failure, MachineError) or not self._jobs:
+                    raise job.failure
+                self._journal.worker(f"claims nothing until its jobs have ended: {job.failure}")
+                self._fault = job.failure
+        if not self._jobs:
+            self._fault = None
+        running = self._running()
+        for job in self._jobs:
+            if job.held and self._packing.fits(job.need, running, None):
+                self._tell_start(job)
+                job.begin()
 
-    def _settle(
-        self, claim: Claim, name: str, settlement: Settlement, result: CommandResult
-    ) -> None:
-        state = _state(settlement, result)
-        began = time.monotonic()
-        while True:
-            try:
-                _settle_once(claim, settlement, result)
-                break
-            except LeaseLostError:
-                state = "lost"
-                break
-            except StoreUnavailableError:
-                now = time.monotonic()
-                signalled = self._signals.received is not None
-                if now >= claim.deadline or (signalled and now > began + _SETTLE_WHEN_SIGNALLED):
-                    state = "unsettled: the store does not answer"
-                    break
-                self._signals.wait(_SETTLE_PAUSE)
-        self._journal.job(name, "cancelled" if claim.cancelled else state, result.seconds)
+    def _part(self, pulse: Pulse) -> None:
+        """Let the jobs be stopped and settled, for a bounded time."""
+        deadline = time.monotonic() + _PARTING
+        for job in self._jobs:
+            job.look()
+        while self._jobs and time.monotonic() < deadline:
+            self._signals.bell.wait(deadline - time.monotonic())
+            with suppress(QueueError, WorkerError):
+                self._collect(pulse)
+        if self._jobs:
+            self._journal.worker(f"leaves {len(self._jobs)} jobs to their leases")
 
-    def _reap_now_and_then(self, now: float) -> None:
-        if now >= self._reaped + REAP_PERIOD:
-            self._reaped = now
-            self._queue.reap()
+    def _size(self) -> str:
+        capacity, slots = self._settings.capacity, self._settings.slots
+        size = f"{capacity.millicores / 1000:g} cores, {capacity.memory_mb} MB"
+        return size if slots is None else f"{size}, {slots} jobs at a time"
+
+    def _left_behind(self, leaving: Leaving) -> str:
+        if leaving is not Leaving.IDLE or self._too_big is None:
+            return ""
+        need = self._too_big
+        memory = "" if need.memory_mb is None else f" and {need.memory_mb} MB"
+        return f", but a job waits that needs {need.cores:g} cores{memory}: run a larger machine"
 
     def _report(self) -> dict[str, Any]:
-        return {**self._info, "job": self._running}
+        return {**self._info, "jobs": [job.claim.job.id for job in self._jobs]}
+
+    @contextmanager
+    def _machine(self) -> Iterator[Machine]:
+        root = self._make_root()
+        say = self._journal.worker
+        with ExitStack() as stack:
+            stack.callback(remove_tree, str(root))
+            guards = stack.enter_context(closing(SpareGuards()))
+            shared = shared_environment(self._environment)
+            # Jobs of half a core have their servers too.
+            most = self._settings.slots or max(1, self._settings.capacity.millicores // 500)
+            servers = stack.enter_context(closing(Servers(root, shared, guards, most, say)))
+            yield Machine(
+                root=root,
+                environment=self._environment,
+                worker=self._settings.name,
+                run_url=run_url(self._environment),
+                prepared=Prepared(root / "prepared", self._settings.cache_mb),
+                memory=stack.enter_context(MemoryWatch(self._settings.capacity.memory_mb)),
+                guards=guards,
+                servers=servers,
+                logs=JobLogs(self._queue, say, lambda: self._signals.received is not None),
+            )
 
     def _make_root(self) -> Path:
         parent = self._settings.work_dir
@@ -276,35 +397,16 @@ class Worker:
         except OSError as error:
             raise MachineError(str(parent or tempfile.gettempdir()), error) from error
 
-    def _machine(self, root: Path) -> Machine:
-        return Machine(
-            root=root,
-            environment=self._environment,
-            worker=self._settings.name,
-            run_url=run_url(self._environment),
-            prepared=PreparedDirectories(root / "prepared"),
-        )
+    def _say_goodbye(self) -> None:
+        """Write the rest of the timeline and leave; a store that hangs does not keep a worker."""
+        farewell = threading.Thread(target=self._leave, name="leave", daemon=True)
+        farewell.start()
+        farewell.join(_LAST_WORDS if self._signals.received else None)
 
     def _leave(self) -> None:
+        self._timeline.flush()
         try:
             self._queue.leave(self._settings.name)
         except QueueError as error:
             # Its entry ages out like that of a worker that died.
             self._journal.worker(f"could not say that it leaves: {error}")
-
-
-def _state(settlement: Settlement, result: CommandResult) -> str:
-    if settlement in (Settlement.FAIL, Settlement.FAIL_FOR_GOOD):
-        return f"failed ({result.reason.value})"
-    return str(settlement.value)
-
-
-def _settle_once(claim: Claim, settlement: Settlement, result: CommandResult) -> None:
-    if settlement is Settlement.COMPLETE:
-        claim.complete(result.to_json())
-    elif settlement is Settlement.FAIL:
-        claim.fail(result.to_json())
-    elif settlement is Settlement.FAIL_FOR_GOOD:
-        claim.fail(result.to_json(), retry=False)
-    elif settlement is Settlement.RELEASE:
-        claim.release()
