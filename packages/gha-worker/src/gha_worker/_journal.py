@@ -153,7 +153,7 @@ def _details(record: JobRecord) -> list[str]:
         f"job {record.job}, attempt {record.attempt}, slot {record.slot}",
         f"waited {record.waited:.1f} s, prepared {prepared}, ran {ran}",
         f"{record.cores:g} cores; peak memory {peak} of {record.memory_mb} MB",
-        f"ended: {_end(record)}. {record.message}",
+        f"result: {record.message}",
     ]
 
 

@@ -13,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gha_worker._chart import MOST_JOBS, chart, mark
+from gha_worker._chart import Chart, mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from gha_worker._machine import Capacity
     from gha_worker._record import JobRecord
@@ -24,15 +24,19 @@ if TYPE_CHECKING:
 LIMIT = 1 << 20
 """Bytes that one step may write in all; GitHub shows nothing of a step that wrote more."""
 
+MOST_ROWS = 400
+"""So many jobs stand in the tables."""
+
 _TITLE = 80
 _MESSAGE = 240
 _FRAME = 1000  # bytes of what stands round the rows of the tables
 _MINUTE = 60
+_JOINT = "\u00a0"  # keeps a number and its unit in one line of a cell
 _COLUMNS = ("Job", "Outcome", "Waited", "Prepared", "Ran", "Peak memory", "Slot")
 
 
 class Summary:
-    """Counts the jobs of a worker and keeps 400 to show: what went wrong, then the longest.
+    """Counts and draws the jobs of a worker, and keeps 400: what went wrong, then the longest.
 
     Safe to call from any thread.
     """
@@ -43,6 +47,7 @@ class Summary:
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._shown: list[tuple[bool, float, int, JobRecord]] = []
+        self._chart = Chart()
         self._states: Counter[str] = Counter()
         self._wrong = 0
         self._core_seconds = 0.0
@@ -56,9 +61,11 @@ class Summary:
             self._core_seconds += record.cores * record.seconds
             self._longest = max(self._longest, record.seconds)
             self._longest_wait = max(self._longest_wait, record.waited)
-            # Of equal jobs the first ones stay.
-            item = (record.wrong, record.seconds, -self._states.total(), record)
-            if len(self._shown) < MOST_JOBS:
+            self._chart.add(record)
+            # Of what went wrong the first says most; of equal jobs the first stays as well.
+            rank = -record.ended if record.wrong else record.seconds
+            item = (record.wrong, rank, -self._states.total(), record)
+            if len(self._shown) < MOST_ROWS:
                 heapq.heappush(self._shown, item)
             else:
                 heapq.heappushpop(self._shown, item)
@@ -80,40 +87,33 @@ class Summary:
         """
         with self._lock:
             records = [item[-1] for item in sorted(self._shown, reverse=True)]
-            head = self._head(seconds)
             total = self._states.total()
-        room = limit - _size(head) - _size(_drawing(records)) - _FRAME
-        rows = []
+            head = f"{self._head(total, seconds)}\n\n"
+            drawing = _fenced(self._chart.text())
+        room = limit - _size(head) - _size(drawing) - _FRAME
+        rows: dict[bool, list[str]] = {True: [], False: []}
         for record in records:
             row = _row(record)
             room -= _size(row)
             if room < 0:
                 break
-            rows.append(row)
-        shown = records[: len(rows)]
-        wrong = sum(record.wrong for record in shown)
-        parts = [
-            head,
-            _table(rows[:wrong]),
-            _drawing(shown),
-            _folded("Jobs that went well, the longest first", _table(rows[wrong:])),
-            _left_out(total - len(rows)),
-        ]
-        text = "".join(f"{part}\n\n" for part in parts if part)
-        return text if _size(text) <= limit else ""
+            rows[record.wrong].append(row)
+        left_out = _left_out(total - sum(map(len, rows.values())))
+        text = head + _table(rows[True]) + drawing + _folded(_table(rows[False])) + left_out
+        # The head line alone is better than nothing, and too much is nothing.
+        return next((some for some in (text, head) if _size(some) <= limit), "")
 
-    def _head(self, seconds: float) -> str:
-        total = self._states.total()
+    def _head(self, total: int, seconds: float) -> str:
         worker = f"### Worker {_code(self._worker)}: "
         use = self._core_seconds / max(seconds, 1e-3) / self._cores
         life = f"It lived for {_spelled(seconds)} and used {use:.0%} of its {self._cores:g} cores."
         if not total:
             return f"{worker}no jobs\n\n{life}"
-        jobs = "1 job" if total == 1 else f"{total} jobs"
+        jobs = "1 job" if total == 1 else f"{total:,} jobs"
         verdict = (
-            f"{self._wrong} of {jobs} went wrong" if self._wrong else f"{jobs}, none went wrong"
+            f"{self._wrong:,} of {jobs} went wrong" if self._wrong else f"{jobs}, none went wrong"
         )
-        states = ", ".join(f"{count} {state}" for state, count in self._states.most_common())
+        states = ", ".join(f"{count:,} {state}" for state, count in self._states.most_common())
         extremes = (
             f"The longest job took {_spelled(self._longest)},"
             f" the longest wait was {_spelled(self._longest_wait)}."
@@ -131,36 +131,33 @@ def _row(record: JobRecord) -> str:
         _spelled(record.waited),
         _spelled(record.prepared),
         _spelled(record.ran),
-        f"{peak}{record.memory_mb} MB",
+        f"{peak}{record.memory_mb} MB".replace(" ", _JOINT),
         str(record.slot),
     )
     return f"| {' | '.join(cells)} |\n"
 
 
-def _table(rows: Iterable[str]) -> str:
-    body = "".join(rows)
+def _table(rows: list[str]) -> str:
     head = f"| {' | '.join(_COLUMNS)} |\n|{' --- |' * len(_COLUMNS)}\n"
-    return head + body if body else ""
+    return f"{head}{''.join(rows)}\n" if rows else ""
 
 
-def _drawing(records: list[JobRecord]) -> str:
-    text = chart(records)
-    return f"```mermaid\n{text}\n```" if text else ""
+def _fenced(chart: str) -> str:
+    return f"```mermaid\n{chart}\n```\n\n" if chart else ""
 
 
-def _folded(title: str, content: str) -> str:
-    if not content:
-        return ""
-    return f"<details><summary>{title}</summary>\n\n{content}\n</details>"
+def _folded(table: str) -> str:
+    title = "<summary>Jobs that did not go wrong, the longest first</summary>"
+    return f"<details>{title}\n\n{table}</details>\n\n" if table else ""
 
 
 def _left_out(count: int) -> str:
     if not count:
         return ""
-    jobs = "One more job is" if count == 1 else f"{count} more jobs are"
     return (
-        f"{jobs} left out of table and chart: what went wrong stands here first, then what took"
-        " longest. All are in the timeline among the worker's files in the queue."
+        f"{count:,} more {'job is' if count == 1 else 'jobs are'} left out of the tables, which"
+        " show what went wrong first, then what took longest. All are in the timeline that the"
+        " worker keeps among its files in the queue.\n\n"
     )
 
 
@@ -168,10 +165,11 @@ def _spelled(seconds: float | None) -> str:
     if seconds is None:
         return ""
     if seconds < _MINUTE:
-        return f"{round(seconds, 2):.3g} s"
+        return f"{round(seconds, 2):.3g}{_JOINT}s"
     minutes, rest = divmod(round(seconds), _MINUTE)
     hours, minutes = divmod(minutes, _MINUTE)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    parts = (hours, "h", minutes, "min") if hours else (minutes, "min", rest, "s")
+    return _JOINT.join(map(str, parts))
 
 
 def _code(text: str) -> str:
