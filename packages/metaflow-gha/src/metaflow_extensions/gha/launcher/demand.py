@@ -1,4 +1,4 @@
-"""How many VMs a run can use: decided from plain numbers, without I/O and without a clock."""
+"""How many VMs a run can use, and how many tasks one takes: decided from plain numbers. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ class Demand:
     """What the supervisor sees of a run at one moment.
 
     `waiting` and `running` count jobs, `alive` the VMs that report, `booting` those that were asked for
-    and did not report yet, `limit` the most VMs the run may have.
+    and did not report yet, `limit` the most VMs the run may have. `late` tells that some of those booting take
+    so long that GitHub has most likely queued them.
     """
 
     waiting: int
@@ -67,6 +68,7 @@ class Demand:
     alive: int
     booting: int
     limit: int
+    late: bool = False
 
     def missing(self) -> int:
         """VMs to ask for now: enough for all the work there is, none while nothing waits."""
@@ -74,3 +76,18 @@ class Demand:
             return 0
         wanted = min(self.limit, self.waiting + self.running)
         return max(0, wanted - self.alive - self.booting)
+
+    def slots(self, now: int | None) -> int | None:
+        """The most tasks that each VM shall run at a time, None for as many as fit; `now` is what holds already.
+
+        Spread before pack: a task has a VM of its own while the run has VMs without work, or may soon get one.
+        Once all are busy they share what waits, until there is more room than work again.
+        """
+        if self.limit == 1:
+            return None
+        if not self.alive:
+            return 1
+        if self.waiting and self.running >= self.alive:
+            is_full = self.alive >= self.limit or self.late
+            return None if is_full else now
+        return 1 if not self.waiting and self.running < self.alive else now

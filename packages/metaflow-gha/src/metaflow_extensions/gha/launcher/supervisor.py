@@ -1,4 +1,4 @@
-"""The thread in the launcher that starts VMs and keeps the run's control fresh.
+"""The thread in the launcher that starts VMs, says how many tasks share one, and keeps the run's control fresh.
 
 Nothing depends on it for correctness: without it no new VM comes, and after two minutes the VMs stop.
 """
@@ -32,6 +32,8 @@ LOOK, LOOK_RARELY = 5.0, 15.0
 SILENT = 75.0
 # A VM that did not report within this time after its dispatch does not come any more.
 BOOT = 600.0
+# A VM that was asked for so long ago is queued: GitHub starts one within a minute.
+LATE = 90.0
 # How long GitHub may be unreachable before the run gives up.
 PATIENCE = 600.0
 # How often GitHub is asked for the jobs of VMs that did not report yet, in seconds.
@@ -79,9 +81,13 @@ class Wave:
             return max(0, min(missing, self.open_jobs - self.alive))
         return missing if now - self.sent_at <= BOOT else 0
 
+    def is_late(self, now: float) -> bool:
+        """Whether VMs may still come that should be there."""
+        return now - self.sent_at > LATE and self.booting(now) > 0
+
 
 class Supervisor(threading.Thread):
-    """Starts VMs for a run, renews its control, reaps lost jobs and closes the queue."""
+    """Starts VMs for a run and fills them, renews its control, reaps lost jobs and closes the queue."""
 
     def __init__(
         self,
@@ -109,6 +115,7 @@ class Supervisor(threading.Thread):
         self._waves: list[Wave] = []
         self._unsent: Wave | None = None
         self._send_again_at = 0.0
+        self._slots: int | None = None
         self._store_away = False
         self._idle_vms = 0
         self._dead = 0
@@ -192,6 +199,21 @@ class Supervisor(threading.Thread):
                 if self._closed is None:
                     self._tolerate(self._queue.renew)
 
+    def _share_vms(self, slots: int | None) -> None:
+        """Let each VM run so many tasks at a time, if that is news."""
+        with self._control:
+            if slots != self._slots and self._closed is None:
+                self._tolerate(lambda: self._limit_slots(slots))
+
+    def _limit_slots(self, slots: int | None) -> None:
+        self._queue.limit_slots(slots)
+        self._slots = slots
+
+    @property
+    def _asked_for(self) -> list[Wave]:
+        """All waves, the one included that GitHub has not taken yet."""
+        return [*self._waves, *([self._unsent] if self._unsent is not None else [])]
+
     def _tolerate(self, ask: Callable[[], T]) -> T | None:
         """The queue's answer, None while its store is away: it is met again at the next turn."""
         from gha_queue import QueueError
@@ -207,11 +229,14 @@ class Supervisor(threading.Thread):
         return answer
 
     def _look(self) -> float:
-        """Compare the work with the VMs and ask for what is missing; returns the seconds until the next look."""
+        """Compare the work with the VMs, ask for what is missing and let them share what is too much.
+
+        Returns the seconds until the next look.
+        """
         now = self._clock()
-        if self._unsent is not None:
-            if now >= self._send_again_at:
-                self._send(self._unsent)
+        if self._unsent is not None and now >= self._send_again_at:
+            self._send(self._unsent)
+        if self._closed is not None:
             return LOOK
         stats, seen = self._tolerate(self._queue.stats), self._tolerate(self._queue.workers)
         if stats is None or seen is None:
@@ -221,26 +246,29 @@ class Supervisor(threading.Thread):
             self._idle_vms, self._dead = 0, stats.dead
         if any(wave.booting(now) for wave in self._waves):
             self._ask_github(now)
-        booting = sum(wave.booting(now) for wave in self._waves)
+        booting = sum(wave.booting(now) for wave in self._asked_for)
         if stats.ready and not alive and not stats.running and self._hopeless(now):
             return LOOK
-        demand = Demand(stats.ready, stats.running, alive, booting, self._run.limit)
+        late = any(wave.is_late(now) for wave in self._asked_for)
+        demand = Demand(stats.ready, stats.running, alive, booting, self._run.limit, late)
+        self._share_vms(demand.slots(self._slots))
         missing = demand.missing()
-        if missing:
+        if missing and self._unsent is None:
             self._start_wave(missing)
-        return LOOK if alive + booting < self._run.limit or booting else LOOK_RARELY
+        is_settled = alive >= self._run.limit and not booting and self._slots is None
+        return LOOK_RARELY if is_settled else LOOK
 
     def _arrivals(self, seen: tuple[WorkerSeen, ...]) -> int:
         """Note which VMs have come; returns how many are there now."""
-        waves = {wave.id: wave for wave in self._waves}
-        for wave in self._waves:
+        waves = {wave.id: wave for wave in self._asked_for}
+        for wave in waves.values():
             wave.alive = 0
         for worker in seen:
             wave_id, _, index = worker.name.partition(".")
             if wave_id in waves:
                 waves[wave_id].arrived.add(index)
                 waves[wave_id].alive += not worker.left and worker.age <= SILENT
-        return sum(wave.alive for wave in self._waves)
+        return sum(wave.alive for wave in waves.values())
 
     def _ask_github(self, now: float) -> None:
         """Learn how many jobs of each wave GitHub has not finished: no more VMs can come of it."""
