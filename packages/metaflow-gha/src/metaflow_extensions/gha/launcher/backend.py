@@ -25,12 +25,13 @@ from metaflow_extensions.gha.prerequisites.required_settings import (
     require_s3,
     require_service,
 )
+from metaflow_extensions.gha.prerequisites.resources import StepResources, known_size, require_room
 from metaflow_extensions.gha.prerequisites.secret_sync import SecretSync
 from metaflow_extensions.gha.prerequisites.workflow import Checkout, require_workflow
 from metaflow_extensions.gha.settings import PYTHON, QUEUES, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from gha_dispatch import GitHub, RepositoryView
     from gha_queue import Queue
@@ -100,16 +101,17 @@ class Backend:
         require_s3(flow_datastore.TYPE)
         root = require_root(settings)
         require_endpoint(settings)
-        github, view, sync = _github(settings, root, say)
+        decorators = {
+            node.name: deco for node in graph for deco in node.decorators if deco.name == "gha"
+        }
+        asked = {step: StepResources.of(step, graph[step].decorators) for step in decorators}
+        github, view, sync = _github(settings, root, asked, say)
         name = f"{flow.name}/{run_id}.{secrets.token_hex(4)}"
         queue_url = f"{root}/{QUEUES}/{name}"
         queue = _queue(queue_url, settings)
         # What is now proven to open the bucket, and before a VM can ask for it.
         for line in _applied(sync):
             say(line, system_msg=True)
-        decorators = {
-            node.name: deco for node in graph for deco in node.decorators if deco.name == "gha"
-        }
         limit = min(
             max(deco.attributes["workers"] for deco in decorators.values()),
             _max_workers(),
@@ -162,9 +164,11 @@ def first_width(graph: Any, on_gha: frozenset[str], view: RepositoryView) -> int
 
 
 def _github(
-    settings: Settings, root: str, say: Callable[..., None]
+    settings: Settings, root: str, asked: Mapping[str, StepResources], say: Callable[..., None]
 ) -> tuple[GitHub, RepositoryView, SecretSync | None]:
     """The repository, seen through the user's own `gh`, with the workflow that fits this run, and what it lacks.
+
+    `asked` is what each step on VMs asks of them.
 
     Costs two requests, and four more when something here changed since the last run.
     """
@@ -186,12 +190,16 @@ def _github(
             options = checkout.options
         if click.get_current_context().obj.metadata.TYPE == "service":
             require_service(settings, Runners.of(github.repository.host, options.runs_on))
+        view = github.about()
+        vm = known_size(github.repository.host, options.runs_on, view.visibility)
+        if vm is not None:
+            require_room(asked, vm)
         try:
             sync = SecretSync.compare(github, settings, root, options)
         except PermissionDeniedError as error:
             say(f"{error} Whether the VMs have all they need is not known.", system_msg=True)
             sync = None
-        return github, github.about(), sync
+        return github, view, sync
     except DispatchError as error:
         raise GhaException(str(error)) from None
 

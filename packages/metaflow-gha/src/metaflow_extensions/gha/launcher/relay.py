@@ -9,10 +9,10 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from metaflow import util
-from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY
 from metaflow.metaflow_config_funcs import config_values
 
 from metaflow_extensions.gha.launcher import job
+from metaflow_extensions.gha.launcher.explanation import DO_NOT_RETRY, Vm, explain
 from metaflow_extensions.gha.launcher.local_metadata import bring_back, files_for_vm
 from metaflow_extensions.gha.launcher.task_logs import STREAMS, Output, TaskLogs, log_urls
 from metaflow_extensions.gha.settings import PYTHON, SECRETS
@@ -21,18 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gha_queue import Outcome, Queue
-    from gha_worker import CommandResult
+    from gha_worker import CommandJob
     from metaflow_extensions.gha.launcher.task_spec import TaskSpec
 
 T = TypeVar("T")
 
-# The exit code after which Metaflow gives a task up.
-DO_NOT_RETRY: int = METAFLOW_EXIT_DISALLOW_RETRY
-
 # Seconds between two looks at the job. The first ones are short: most waiting is for the first seconds of a task.
 SHORTEST_LOOK, LONGEST_LOOK = 0.25, 2.0
-# Seconds after which a task that its VM's end cut off would not fit into a fresh VM either.
-WHOLE_LIFE = 5 * 3600.0
 # Seconds between two looks at the run's control: a task that waits learns there that nobody will come.
 CONTROL_LOOK = 5.0
 
@@ -61,15 +56,16 @@ class Relay:
     def run(self) -> int:
         """Run the try to its end; returns the exit code for the scheduler."""
         from gha_queue import QueueError
+        from gha_worker import submit
 
         task, local = self._spec.task, self._obj.metadata.TYPE == "local"
         try:
             if not self._pause():
                 return DO_NOT_RETRY
             urls = log_urls(self._obj.flow_datastore, task)
-            payload = self._payload(urls, local=local)
+            command = self._command(urls, local=local)
             # A repeated put of the same try finds the first one.
-            self._insist(lambda: self._queue.put(payload, id=task.job_id, max_attempts=1))
+            self._insist(lambda: submit(self._queue, command, id=task.job_id, max_attempts=1))
             outcome = self._follow(TaskLogs(urls, self._outputs))
             if self._gone():
                 return DO_NOT_RETRY
@@ -107,7 +103,7 @@ class Relay:
             time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
         return not self._gone()
 
-    def _payload(self, logs: Mapping[str, str], *, local: bool) -> Any:
+    def _command(self, logs: Mapping[str, str], *, local: bool) -> CommandJob:
         from gha_worker import CommandJob, OnStop, Prepare, Resources
 
         spec = self._spec
@@ -128,11 +124,11 @@ class Relay:
             secrets=tuple(name for name in SECRETS if name not in spec.step_variables),
             prepare=Prepare(job.prepare_key(prepare), prepare),
             timeout=float(spec.time_limit),
-            resources=Resources(),
+            resources=Resources(spec.resources.cpu, spec.resources.memory_mb),
             # Once user code has started, a second run in the same attempt would meet half-written data.
             on_stop=OnStop.FAIL,
             name=spec.task.title,
-        ).to_payload()
+        )
 
     def _follow(self, logs: TaskLogs) -> Outcome | None:
         """Wait for the outcome of the job; None when the run ended before the job began, or nobody listens."""
@@ -166,54 +162,29 @@ class Relay:
             return DO_NOT_RETRY
         if outcome.kind is OutcomeKind.SUCCEEDED:
             return 0
+        vm = self._vm(outcome.worker)
         if outcome.kind is OutcomeKind.LOST:
-            vm = outcome.worker or "of this try"
-            self._say(
-                f"The VM {vm} was lost while the task ran on it{self._run_url(outcome.worker)}."
-            )
+            name = outcome.worker or "of this try"
+            self._say(f"The VM {name} was lost while the task ran on it{vm.link}.")
             return 1
         if outcome.kind is OutcomeKind.CANCELLED:
             self._say("The run was cancelled.")
             return DO_NOT_RETRY
-        return self._explain(CommandResult.from_json(outcome.error), self._run_url(outcome.worker))
+        explanation = explain(CommandResult.from_json(outcome.error), vm)
+        for line in explanation.lines:
+            self._say(line)
+        return explanation.exit_code
 
-    def _explain(self, result: CommandResult, run_url: str) -> int:
-        from gha_worker import Reason
-
-        if result.reason is Reason.EXITED:
-            # The step's own traceback is in its logs; only what has none is explained here.
-            if result.exit_code == 128 + signal.SIGSEGV:
-                self._say("Task failed with a segmentation fault.")
-            elif result.exit_code in (None, 128 + signal.SIGKILL):
-                self._say(f"Task was killed on its VM{run_url}, most likely for want of memory.")
-            return result.exit_code or 1
-        if result.reason is Reason.STOPPED:
-            self._say(
-                f"Task was stopped with its VM{run_url}: the workflow run was cancelled, "
-                "or the VM had no sign of life from here for two minutes."
-            )
-            return 1
-        self._say(f"{result.message}{run_url}")
-        if result.reason is Reason.VM_LIFETIME and result.seconds > WHOLE_LIFE:
-            self._say(
-                "It had a VM's whole life: split the step, or save its progress and go on from there."
-            )
-            return DO_NOT_RETRY
-        if result.reason is Reason.PREPARE_FAILED:
-            for line in result.tail.splitlines():
-                self._say(line)
-        return 1
-
-    def _run_url(self, worker: str | None) -> str:
-        """The worker's workflow run in brackets, for a message; empty where nobody knows it."""
+    def _vm(self, worker: str | None) -> Vm:
+        """What the worker of a try has told of itself; nothing where nobody knows it."""
         from gha_queue import QueueError
 
         try:
             seen = self._queue.worker(worker) if worker else None
         except QueueError:
-            return ""
-        url = seen.info.get("run_url") if seen is not None and isinstance(seen.info, dict) else None
-        return f" ({url})" if url else ""
+            return Vm()
+        info = seen.info if seen is not None and isinstance(seen.info, dict) else {}
+        return Vm(info.get("run_url") or "", info.get("memory_mb"))
 
     def _say(self, message: str) -> None:
         self._outputs["stderr"].write(f"{message}\n")

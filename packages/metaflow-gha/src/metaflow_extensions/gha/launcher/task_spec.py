@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from metaflow_extensions.gha.launcher.code_package import CodePackage
 from metaflow_extensions.gha.launcher.job import Task
 from metaflow_extensions.gha.launcher.step_command_line import split
+from metaflow_extensions.gha.prerequisites.resources import StepResources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ NOT_OF_THE_STEP = ("queue", "workers", "timeout", "max_retries", "num_parallel")
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """One try of one task: its code, its command, its limits."""
+    """One try of one task: its code, its command, its limits, its share of a VM."""
 
     task: Task
     package: CodePackage
@@ -33,6 +34,7 @@ class TaskSpec:
     flow_file: str
     time_limit: int
     pause_before_retry: float
+    resources: StepResources
 
     @classmethod
     def parse(cls, obj: Any, words: Sequence[str]) -> TaskSpec:
@@ -75,6 +77,7 @@ class TaskSpec:
             flow_file=flow_file,
             time_limit=time_limit,
             pause_before_retry=pause,
+            resources=StepResources.of(step, decorators.values()),
         )
 
 
