@@ -4,11 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_worker import CommandResult, InvalidResultError, Reason
-from gha_worker._result import masked_tail, overlap
 
 results = st.builds(
     CommandResult,
@@ -46,35 +45,3 @@ def test_only_a_script_that_ended_by_itself_is_ok(reason: Reason) -> None:
     assert CommandResult(Reason.EXITED, 0, None, 1.0, "", "").ok
     assert not CommandResult(reason, 0, None, 1.0, "", "").ok
     assert not CommandResult(Reason.EXITED, 1, None, 1.0, "", "").ok
-
-
-@given(
-    st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=3),
-    st.text("abc", max_size=60),
-    st.integers(1, 20),
-)
-@example(["ab", "ba"], "xaba", 3)
-def test_no_secret_is_left_in_a_tail_however_it_is_cut(
-    secrets: list[str], output: str, kept: int
-) -> None:
-    data = output.encode()
-    window = data[-(kept + overlap(secrets)) :]
-    tail = masked_tail(window, secrets, skip=max(0, len(window) - kept))
-    hidden = [False] * len(output)
-    for secret in secrets:
-        for start in range(len(output)):
-            if output.startswith(secret, start):
-                hidden[start : start + len(secret)] = [True] * len(secret)
-    first = max(0, len(output) - kept)
-    shown = [c for c, h in zip(output[first:], hidden[first:], strict=True) if not h]
-    assert tail.replace("***", "") == "".join(shown)
-    assert ("***" in tail) == any(hidden[first:])
-
-
-def test_a_secret_of_several_lines_is_masked_line_by_line() -> None:
-    key = '{\n  "private_key": "abc",\n}\n'
-    assert masked_tail(b'> "private_key": "abc", {', [key]) == "> *** {"
-
-
-def test_a_tail_that_is_no_utf8_is_still_text() -> None:
-    assert masked_tail(b"a\xffb", []) == "a\ufffdb"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
 from contextlib import ExitStack, contextmanager
@@ -16,9 +15,9 @@ from gha_worker._environment import Place, job_environment, secret_values
 from gha_worker._errors import MachineError
 from gha_worker._guard import remove_tree
 from gha_worker._guarded import GuardedScript, Task
-from gha_worker._masks import Masker
+from gha_worker._masks import Masker, masked_end
 from gha_worker._prepared import FailedPreparation, Turn
-from gha_worker._result import TAIL_BYTES, CommandResult, Reason, masked_tail, overlap
+from gha_worker._result import TAIL_BYTES, CommandResult, Reason
 from gha_worker._rules import GRACE, Interruption, Memory, Stage, conclude
 
 if TYPE_CHECKING:
@@ -328,12 +327,8 @@ class Execution:
         return Finished(result, seen.interruption)
 
     def _tail(self, output: Path) -> str:
-        reach = TAIL_BYTES + overlap(self._secrets)
         try:
-            with output.open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - reach))
-                window = file.read(reach)
+            tail, _ = masked_end(output, TAIL_BYTES, self._secrets)
         except OSError:
             return ""  # the job has deleted it
-        return masked_tail(window, self._secrets, skip=max(0, len(window) - TAIL_BYTES))
+        return tail

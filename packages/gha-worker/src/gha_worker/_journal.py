@@ -79,11 +79,6 @@ class Journal:
             lines.append("::endgroup::")
         self._say(*lines)
 
-    def job(self, name: str, event: str, seconds: float | None = None) -> None:
-        """A new state of a job."""
-        took = "" if seconds is None else f"  {seconds:.1f} s"
-        self._say(_line(f"{name}  {event}{took}"))
-
     def _echoed(self, output: Path) -> list[str]:
         with self._lock:
             known = frozenset(self._secrets)

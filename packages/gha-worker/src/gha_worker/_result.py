@@ -8,8 +8,6 @@ from enum import Enum
 from typing import Any
 
 from gha_worker._errors import InvalidResultError
-from gha_worker._masks import masked_tail as masked_tail  # noqa: PLC0414  # its other name
-from gha_worker._masks import overlap as overlap  # noqa: PLC0414  # its other name
 
 TAIL_BYTES = 8192
 

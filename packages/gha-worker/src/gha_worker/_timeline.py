@@ -53,6 +53,7 @@ class Timeline:
         self._lost = 0
         self._lock = threading.Lock()  # of the rows
         self._sending = threading.Lock()
+        self._sender: threading.Thread | None = None
         self._unsent = b""
         self._part = 1
         self._due = time.monotonic() + PERIOD
@@ -66,9 +67,14 @@ class Timeline:
             self._rows.append(row)
 
     def flush_when_due(self) -> None:
-        """Write what is new when it is time to; to be called every few seconds."""
-        if time.monotonic() >= self._due or len(self._rows) >= PART_ROWS:
-            self.flush()
+        """Have what is new written when it is time to; never waits for the store.
+
+        To be called every few seconds, by one thread.
+        """
+        due = time.monotonic() >= self._due or len(self._rows) >= PART_ROWS
+        if due and not (self._sender and self._sender.is_alive()):
+            self._sender = threading.Thread(target=self.flush, name="timeline", daemon=True)
+            self._sender.start()
 
     def flush(self) -> None:
         """Write all that is new; what the store does not take now waits for the next time."""
