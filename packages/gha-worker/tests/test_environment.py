@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gha_worker import CommandJob
@@ -82,13 +84,25 @@ def test_a_secret_is_stronger_than_a_plain_value_and_a_plain_value_than_the_mach
 def test_a_job_cannot_forge_where_it_runs() -> None:
     job = CommandJob(script="true", env={"GHA_WORKER_ATTEMPT": "9", "TMPDIR": "/tmp"})
     environment = job_environment(job, {}, PLACE)
-    assert environment == {
+    place = {
         "TMPDIR": "/d/tmp",
         "GHA_WORKER_JOB": "j",
         "GHA_WORKER_ATTEMPT": "2",
         "GHA_WORKER_NAME": "w",
+        "GHA_WORKER_SLOT": "1",
+        "GHA_WORKER_CORES": "1",
+        "GHA_WORKER_MEMORY_MB": "4096",
         "GHA_WORKER_DIR": "/d/work",
     }
+    assert {name: environment[name] for name in place} == place
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(0.25, "1"), (1.0, "1"), (2.5, "2"), (4.0, "4")])
+def test_libraries_start_as_many_threads_as_the_job_has_cores(cores: float, threads: str) -> None:
+    environment = job_environment(JOB, {}, replace(PLACE, cores=cores))
+    assert environment["OMP_NUM_THREADS"] == environment["OPENBLAS_NUM_THREADS"] == threads
+    own = replace(JOB, env={"OMP_NUM_THREADS": "9"})
+    assert job_environment(own, {}, PLACE)["OMP_NUM_THREADS"] == "9"
 
 
 def test_only_empty_aws_variables_are_dropped() -> None:

@@ -8,7 +8,7 @@ from process_watch import alive, command_line, eventually, read_pid
 
 from gha_queue import OutcomeKind
 from gha_worker import CommandJob, CommandResult, Prepare, Reason
-from gha_worker._guard import processes
+from gha_worker._process_tree import processes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +90,9 @@ def test_a_job_sees_its_environment_and_secrets_and_no_token(
         *("PATH", "HOME", "LANG", "PWD", "SHLVL", "_", "MINE", "KEY", "TMPDIR", "GITHUB_RUN_ID"),
         *("AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_EC2_METADATA_DISABLED"),
         *("GHA_WORKER_JOB", "GHA_WORKER_ATTEMPT", "GHA_WORKER_NAME", "GHA_WORKER_DIR"),
+        *("GHA_WORKER_SLOT", "GHA_WORKER_CORES", "GHA_WORKER_MEMORY_MB"),
+        *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
+        *("VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),
     }
 
 
@@ -150,7 +153,7 @@ def test_bad_jobs_fail_for_good_and_the_next_one_runs(queue: Queue, workers: Wor
     bad: dict[str, object] = {
         "payload": "no job",
         "99": {"v": 99, "run": {"script": "true"}},
-        "server": {"v": 1, "run": {"script": "true"}, "server": {"script": "x"}},
+        "server": {"v": 1, "run": {"script": "true"}, "server": "x"},
         "GITHUB_TOKEN": {"v": 1, "run": {"script": "true"}, "secrets": ["GITHUB_TOKEN"]},
     }
     for word, payload in bad.items():

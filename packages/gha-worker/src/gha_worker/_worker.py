@@ -110,6 +110,7 @@ class Worker:
         self._misses = 0
         self._faulty = self._failed = self._drained = self._refused_for_age = False
         self._fault: MachineError | None = None
+        self._leaving: Leaving | None = None
         files = queue.worker_files(settings.name)
         self._timeline = Timeline(files, settings.name, journal.worker)
         self._summary = Summary(settings.name, settings.capacity)
@@ -151,6 +152,7 @@ class Worker:
                         self._part(pulse)
                     if not self._jobs or leaving.at_once:
                         return leaving
+                    self._announce(leaving)
                 elif self._look_for_work(pulse, machine, situation):
                     continue
                 self._wait(pulse)
@@ -158,6 +160,11 @@ class Worker:
             self._failed = True
             self._part(pulse)
             raise
+
+    def _announce(self, leaving: Leaving) -> None:
+        if leaving is not self._leaving:
+            self._leaving = leaving
+            self._journal.worker(f"leaves when its jobs have ended: {leaving.value}")
 
     def _wait(self, pulse: Pulse) -> None:
         idle = idle_pause(self._misses, self._chance())
@@ -264,11 +271,11 @@ class Worker:
         self._passed_over.forget([need])
         if not self._packing.fits_empty(need):
             self._too_big = need
-            self._give_back(claim)
+            self._give_back(claim, "needs a larger machine")
             return
         if not _rules.has_time_for(self._situation(pulse), need.timeout):
             self._refused_for_age = True
-            self._give_back(claim)
+            self._give_back(claim, "needs a younger machine")
             return
         used = {running.grant.slot for running in self._jobs if not running.freed}
         slot = next(number for number in itertools.count(1) if number not in used)
@@ -300,9 +307,11 @@ class Worker:
             job.name, attempt=job.claim.attempt, slot=job.grant.slot, waited=job.claim.waited
         )
 
-    def _give_back(self, claim: Claim) -> None:
+    def _give_back(self, claim: Claim, why: str) -> None:
+        """Leave to others what its marker in the listing did not say."""
         with suppress(LeaseLostError):
             claim.release(delay=_GIVEN_BACK)
+            self._journal.worker(f"{claim.job.id}  released  it {why}")
 
     def _stopped_for(self, pulse: Pulse) -> Interruption | None:
         if self._failed or self._signals.received is not None:
