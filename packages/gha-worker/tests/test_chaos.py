@@ -1,0 +1,203 @@
+"""Workers killed, frozen and cut off from the store at random, while their jobs note that they run.
+
+The gate runs a small size; GHA_WORKER_CHAOS=1 asks for the full one, which takes minutes, and
+GHA_WORKER_CHAOS_SEED for another course of events.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import math
+import os
+import random
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from chaos_crew import Crew, Harm
+from github_harness import Leftovers
+from process_watch import eventually
+
+from gha_queue import NewJob, OutcomeKind, Queue
+from gha_worker import CommandJob
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Workers
+
+    from gha_queue import History
+    from gha_queue.testing import S3Server
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much chaos: times are in seconds."""
+
+    workers: int
+    jobs: int
+    longest: float
+    """A job runs 0.1 s or up to so long."""
+    duration: float
+    pause: float
+    """Between one harm and the next, on average."""
+
+
+FULL = os.environ.get("GHA_WORKER_CHAOS") == "1"
+SIZE = Size(6, 500, 3.0, 120.0, 1.2) if FULL else Size(4, 24, 1.5, 3.0, 0.4)
+SEED = int(os.environ.get("GHA_WORKER_CHAOS_SEED", "1"))
+LEASE, HEARTBEAT = 3.0, 1.0
+UNHEARD = LEASE + 5.0
+"""After so many seconds without a heartbeat a claim counts as lost."""
+
+NOTING = """
+exec 9<> <(:)
+note() {
+    read -r uptime _ < /proc/uptime
+    echo "$1 $GHA_WORKER_JOB $GHA_WORKER_ATTEMPT $uptime" >> "$NOTES"
+}
+note start
+for ((tenth = 0; tenth < TENTHS; tenth++)); do
+    read -rt 0.1 -u 9
+    note run
+done
+note end
+"""
+
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="needs child subreapers and /proc, which are Linux's"
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line that a job wrote: one of start, run and end, and the machine's uptime in seconds."""
+
+    event: str
+    job: str
+    attempt: int
+    uptime: float
+
+    @classmethod
+    def parse(cls, line: str) -> Note:
+        event, job, attempt, uptime = line.split()
+        return cls(event, job, int(attempt), float(uptime))
+
+
+def test_every_job_succeeds_once_whatever_befalls_its_workers(
+    s3: S3Server, queue: Queue, workers: Workers, tmp_path: Path
+) -> None:
+    chance = random.Random(SEED)  # noqa: S311 - a repeatable course of events
+    file = tmp_path / "notes"
+    file.touch()
+    short = Queue(f"{queue.url}-chaos", lease=LEASE, heartbeat=HEARTBEAT)
+    short.create()
+    began = time.monotonic()
+    with (
+        Leftovers() as leftovers,
+        Crew(short.url, workers.environment, s3.endpoint, tmp_path, ("--cores", "2")) as crew,
+    ):
+        crew.hire(SIZE.workers)
+        short.put_many([new_job("first", chance, file)])
+        eventually(file.read_text)
+        ids = ["first", *wreak_havoc(short, crew, chance, file)]
+        short.close()
+        while short.reap() or not short.drained():
+            crew.tend(time.monotonic())
+            time.sleep(0.2)
+        codes = crew.finish(60.0)
+        eventually(lambda: not leftovers.found(), seconds=5.0)
+    seconds = time.monotonic() - began
+    with ThreadPoolExecutor(8) as pool:
+        histories = list(pool.map(short.history, ids))
+    notes = [Note.parse(line) for line in file.read_text().splitlines()]
+    ends = check_endings(histories)
+    pauses = check_notes(histories, notes)
+    assert set(codes.values()) == {0}
+    assert ends[OutcomeKind.LOST] > 0
+    attempts = collections.Counter(len(history.attempts) for history in histories)
+    print(  # noqa: T201 - the table is for whoever asks for it
+        f"\n{len(ids)} jobs on {SIZE.workers} workers of 2 cores, seed {SEED}: {seconds:.0f} s",
+        *(f"  workers {harm.value:26} {crew.harms[harm]:6}" for harm in Harm),
+        *(f"  attempts {kind.value:25} {count:6}" for kind, count in ends.items()),
+        *(f"  jobs with {n} attempt{'s' * (n > 1):14} {attempts[n]:17}" for n in sorted(attempts)),
+        f"  shortest pause between attempts of a job {min(pauses):.2f} s, longest"
+        f" {max(pauses):.1f} s",
+        "  processes left                          0",
+        sep="\n",
+    )
+
+
+def wreak_havoc(queue: Queue, crew: Crew, chance: random.Random, notes: Path) -> list[str]:
+    """Put the jobs over the time that harm is done; their ids."""
+    ids: list[str] = []
+    began = time.monotonic()
+    harms = iter(lambda: chance.sample(list(Harm), len(Harm)), None)
+    course = itertools.chain.from_iterable(harms)
+    next_harm, next_look = began + SIZE.pause, began
+    while (now := time.monotonic()) < began + SIZE.duration:
+        crew.tend(now)
+        if now >= next_harm:
+            crew.harm(next(course), chance.uniform(0.5 * LEASE, UNHEARD + LEASE), chance)
+            next_harm = now + chance.uniform(0.0, 2 * SIZE.pause)
+        if now >= next_look:
+            next_look = now + 1.0
+            # Work is waiting until the very end of the harm.
+            due = math.ceil((SIZE.jobs - 1) * min(1.0, (now + 1.0 - began) / (SIZE.duration - 1.0)))
+            fresh = [new_job(f"job-{number}", chance, notes) for number in range(len(ids), due)]
+            ids += [job.id or "" for job in queue.put_many(fresh)]
+            queue.reap()
+        time.sleep(0.05)
+    return ids
+
+
+def new_job(name: str, chance: random.Random, notes: Path) -> NewJob:
+    tenths = round(10 * chance.uniform(0.1, SIZE.longest))
+    job = CommandJob(NOTING, env={"NOTES": str(notes), "TENTHS": str(tenths)})
+    return NewJob(job.to_payload(), id=name, max_attempts=100)
+
+
+def check_endings(histories: list[History]) -> collections.Counter[OutcomeKind]:
+    """Each job succeeded once, with the last of its attempts; how many ended in each way."""
+    counts: collections.Counter[OutcomeKind] = collections.Counter()
+    for history in histories:
+        outcomes = [attempt.outcome for attempt in history.attempts if attempt.outcome]
+        kinds = [outcome.kind for outcome in outcomes]
+        assert len(kinds) == len(history.attempts), history
+        assert kinds.count(OutcomeKind.SUCCEEDED) == 1, history
+        assert kinds[-1] is OutcomeKind.SUCCEEDED, history
+        counts.update(kinds)
+    return counts
+
+
+def check_notes(histories: list[History], notes: list[Note]) -> list[float]:
+    """No attempt ran twice or beside another of its job; the seconds between one and the next.
+
+    The order of the lines is that of the writes, so that no clock has a say in it.
+    """
+    lines: dict[str, list[Note]] = collections.defaultdict(list)
+    for note in notes:
+        lines[note.job].append(note)
+    pauses = []
+    for history in histories:
+        mine = lines[history.job.id]
+        numbers = [note.attempt for note in mine]
+        assert numbers == sorted(numbers), f"attempts of {history.job.id} ran at the same time"
+        starts = [note.attempt for note in mine if note.event == "start"]
+        assert len(starts) == len(set(starts)), f"an attempt of {history.job.id} ran twice"
+        last = history.attempts[-1].number
+        assert numbers[-1] == last
+        assert ("end", last) == (mine[-1].event, starts[-1])
+        pauses += [
+            after.uptime - before.uptime
+            for before, after in itertools.pairwise(mine)
+            if before.attempt != after.attempt
+        ]
+    return pauses
