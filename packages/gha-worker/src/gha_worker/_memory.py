@@ -39,8 +39,8 @@ _GROWTH = 1.1
 _FASTEST_MB = 4096
 """MB that the jobs of a machine fill in a second at the very most."""
 
-_RESERVE_PARTS = 5
-_GREATEST_RESERVE_MB = 512
+_RESERVE_MB = 512
+"""What is filled before a second look can be taken and a job be ended; less on a small machine."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MB = 2**20
@@ -57,8 +57,11 @@ class Holding(NamedTuple):
 
 
 def reserve_mb(capacity_mb: int) -> int:
-    """How much memory must stay free, so that the end of a job comes before that of the machine."""
-    return min(capacity_mb // _RESERVE_PARTS, _GREATEST_RESERVE_MB)
+    """How much must stay free, so that the end of a job comes before that of the machine.
+
+    Jobs within their shares may use it all the same.
+    """
+    return min(capacity_mb // 3, _RESERVE_MB)
 
 
 def room_mb(holdings: Iterable[Holding], capacity_mb: int, left_mb: int | None) -> float:
