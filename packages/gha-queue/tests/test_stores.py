@@ -3,11 +3,18 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import subprocess
+import sys
 import threading
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+import boto3
 import pytest
 from botocore.exceptions import BotoCoreError, HTTPClientError
+from botocore.utils import parse_timestamp
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gha_queue import (
     AccessDeniedError,
@@ -25,6 +32,7 @@ from gha_queue import (
     probe,
     s3_client,
 )
+from gha_queue._s3 import S3Session, _moment
 from gha_queue.testing import Answer, FaultProxy, ForgetCondition
 
 if TYPE_CHECKING:
@@ -244,6 +252,52 @@ def test_the_region_is_read_from_the_variable_of_all_sdks(aws: pytest.MonkeyPatc
 def _list_quietly() -> None:
     with contextlib.suppress(BotoCoreError):
         s3_client().list_objects_v2(Bucket="bucket")
+
+
+@pytest.mark.parametrize(
+    "region", ["us-east-1", "eu-central-1", "aws-global", "cn-north-1", "us-gov-west-1", "xx-new-7"]
+)
+def test_clients_find_the_places_that_boto3_finds(aws: pytest.MonkeyPatch, region: str) -> None:
+    aws.delenv("AWS_ENDPOINT_URL_S3")
+    ours, theirs = S3Session()._session, boto3.session.Session()
+    for service in ("s3", "sts", "sso", "sso-oidc"):
+        mine = ours.create_client(service, region_name=region)
+        other = theirs.client(service, region_name=region)
+        for name in ("endpoint_url", "partition", "region_name"):
+            assert getattr(mine.meta, name) == getattr(other.meta, name)
+        for name in ("region_name", "signing_name", "signature_version"):
+            assert getattr(mine._request_signer, name) == getattr(other._request_signer, name)
+
+
+@given(
+    st.datetimes(min_value=datetime(1970, 1, 1)),  # noqa: DTZ001 - the form has its zone
+    st.sampled_from(
+        [
+            "%Y-%m-%dT%H:%M:%S.%fZ",
+            "%Y-%m-%dT%H:%M:%SZ",
+            "%Y-%m-%dT%H:%M:%S+01:00",
+            "%Y%m%dT%H%M%SZ",
+            "%a, %d %b %Y %H:%M:%S GMT",
+            "%d",
+        ]
+    ),
+)
+def test_times_are_read_as_botocore_reads_them(moment: datetime, form: str) -> None:
+    text = moment.strftime(form)
+    for written in (text, text.replace("000Z", "Z")):
+        assert _moment(written) == parse_timestamp(written)
+
+
+def test_a_worker_never_imports_boto3(aws: pytest.MonkeyPatch, url: str) -> None:
+    Queue(url).put("x")
+    code = (
+        f"import sys, gha_queue; gha_queue.Queue.attach({url!r}).claim('w').complete();"
+        "print(sorted({'boto3', 's3transfer'} & set(sys.modules)))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ran.stdout == "[]\n"
 
 
 def test_a_broken_environment_is_named(aws: pytest.MonkeyPatch, url: str) -> None:

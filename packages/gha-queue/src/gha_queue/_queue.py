@@ -82,7 +82,7 @@ class Queue:
     one that ignores conditional writes (UnsafeStoreError, UnsupportedStoreError). A queue that
     exists with another lease or heartbeat raises SettingsMismatchError.
 
-    `client` is any object with the S3 calls of boto3; None means a boto3 client from the
+    `client` is any object with the S3 calls of boto3; None means botocore's from the
     environment, AWS_ENDPOINT_URL_S3 included. `lease` and `heartbeat` are in seconds. A claim
     without a heartbeat counts as lost after the lease and a grace of 5 seconds.
 
