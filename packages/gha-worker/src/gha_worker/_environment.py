@@ -93,6 +93,12 @@ def secret_values(job: CommandJob, worker: Mapping[str, str]) -> dict[str, str]:
     return {name: worker[name] for name in job.secrets if worker.get(name)}
 
 
+def own_secrets(worker: Mapping[str, str]) -> list[str]:
+    """The values by which the worker itself opens its store."""
+    names = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    return [worker[name] for name in names if worker.get(name)]
+
+
 def job_environment(job: CommandJob, worker: Mapping[str, str], place: Place) -> dict[str, str]:
     """Everything a job sees: allowed names of `worker`, then its own, its secrets, its place."""
     return {

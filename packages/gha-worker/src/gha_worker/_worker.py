@@ -21,7 +21,12 @@ from gha_queue import (
     idle_pause,
 )
 from gha_worker import _rules
-from gha_worker._environment import run_url, secret_values, shared_environment
+from gha_worker._environment import (
+    own_secrets,
+    run_url,
+    secret_values,
+    shared_environment,
+)
 from gha_worker._errors import InvalidJobError, MachineError, WorkerError
 from gha_worker._execution import Grant, Limit, Machine
 from gha_worker._guard import remove_tree
@@ -108,8 +113,8 @@ class Worker:
         self._taken = 0
         self._work_seen = self._reaped = time.monotonic()
         self._misses = 0
-        self._faulty = self._failed = self._drained = self._refused_for_age = False
-        self._fault: MachineError | None = None
+        self._faulty = self._failed = self._full = self._drained = False
+        self._refused_for_age = False
         self._leaving: Leaving | None = None
         files = queue.worker_files(settings.name)
         self._timeline = Timeline(files, settings.name, journal.worker)
@@ -123,6 +128,7 @@ class Worker:
         :class:`MachineError` when this machine cannot run jobs; it has left by then.
         """
         name = self._settings.name
+        self._journal.mask(own_secrets(self._environment))
         if not self._queue.enroll(name, self._report()):
             self._journal.worker(f"worker {name} leaves: another worker has this name")
             return
@@ -143,13 +149,15 @@ class Worker:
     def _work(self, pulse: Pulse, machine: Machine) -> Leaving:
         try:
             while True:
-                self._collect(pulse)
+                if pulse.failure is not None:
+                    raise pulse.failure  # noqa: TRY301  # handled like what ends a job's thread
+                self._collect()
                 self._timeline.flush_when_due()
                 situation = self._situation(pulse)
                 leaving = _rules.why_leave(situation)
                 if leaving is not None:
                     if leaving.at_once:
-                        self._part(pulse)
+                        self._part()
                     if not self._jobs or leaving.at_once:
                         return leaving
                     self._announce(leaving)
@@ -158,7 +166,7 @@ class Worker:
                 self._wait(pulse)
         except Exception:
             self._failed = True
-            self._part(pulse)
+            self._part()
             raise
 
     def _announce(self, leaving: Leaving) -> None:
@@ -223,7 +231,7 @@ class Worker:
 
     def _has_room(self, pulse: Pulse) -> bool:
         """Whether to look for work at all: something is free, and nobody waits to get it."""
-        if self._fault is not None or any(job.held for job in self._jobs):
+        if self._full or any(job.held for job in self._jobs):
             return False
         return self._packing.fits(_LEAST, self._running(), pulse.control.slots)
 
@@ -318,14 +326,12 @@ class Worker:
             return Interruption.SIGNAL
         return Interruption.CANCEL if pulse.control.stopping else None
 
-    def _collect(self, pulse: Pulse) -> None:
+    def _collect(self) -> None:
         """Take note of jobs that have ended, and let one begin that waited for its room.
 
-        Raises what ended the pulse or a job's thread; a machine that fails is given another chance
-        when nothing runs on it any more, for its jobs may have filled it.
+        Raises what ended a job's thread; a machine that fails is given another chance when nothing
+        runs on it any more, for its jobs may have filled it.
         """
-        if pulse.failure is not None:
-            raise pulse.failure
         ended = [job for job in self._jobs if job.ended]
         self._jobs = [job for job in self._jobs if not job.ended]
         for job in ended:
@@ -334,20 +340,19 @@ class Worker:
             if job.record is not None:
                 self._timeline.add(job.record)
                 self._summary.add(job.record)
-            if job.failure is not None:
-                if not isinstance(job.failure, MachineError) or not self._jobs:
-                    raise job.failure
-                self._journal.worker(f"claims nothing until its jobs have ended: {job.failure}")
-                self._fault = job.failure
+        for failure in (job.failure for job in ended if job.failure is not None):
+            if not isinstance(failure, MachineError) or not self._jobs:
+                raise failure
+            self._journal.worker(f"claims nothing until its jobs have ended: {failure}")
+            self._full = True
         if not self._jobs:
-            self._fault = None
-        running = self._running()
+            self._full = False
         for job in self._jobs:
-            if job.held and self._packing.fits(job.need, running, None):
+            if job.held and self._packing.fits(job.need, self._running(), None):
                 self._tell_start(job)
                 job.begin()
 
-    def _part(self, pulse: Pulse) -> None:
+    def _part(self) -> None:
         """Let the jobs be stopped and settled, for a bounded time."""
         deadline = time.monotonic() + _PARTING
         for job in self._jobs:
@@ -355,7 +360,7 @@ class Worker:
         while self._jobs and time.monotonic() < deadline:
             self._signals.bell.wait(deadline - time.monotonic())
             with suppress(QueueError, WorkerError):
-                self._collect(pulse)
+                self._collect()
         if self._jobs:
             self._journal.worker(f"leaves {len(self._jobs)} jobs to their leases")
 
