@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from gha_queue import Queue
 
-PERIOD = 30.0
 PART_ROWS = 500
 _MOST_ROWS = 10 * PART_ROWS
 _READERS = 32
@@ -38,13 +37,18 @@ class Parts(Protocol):
 class Timeline:
     """Writes the records of `worker`'s jobs to `files`; safe to call from any thread.
 
-    A part holds what is new: 1 PUT for each 30 seconds in which jobs ended, or for 500 jobs. A
+    A part holds what is new: 1 PUT for each `period` in seconds in which jobs ended, or for 500 jobs. A
     store that does not answer is asked again later; up to 5,000 records wait for it in memory,
     and the oldest go first. `say` is told when the timeline is not complete.
     """
 
     def __init__(
-        self, files: Parts, worker: str, say: Callable[[str], None] = lambda _: None
+        self,
+        files: Parts,
+        worker: str,
+        say: Callable[[str], None] = lambda _: None,
+        *,
+        period: float = 30.0,
     ) -> None:
         self._files = files
         self._worker = worker
@@ -56,7 +60,8 @@ class Timeline:
         self._sender: threading.Thread | None = None
         self._unsent = b""
         self._part = 1
-        self._due = time.monotonic() + PERIOD
+        self._period = period
+        self._due = time.monotonic() + period
         self._refused = False
 
     def add(self, record: JobRecord) -> None:
@@ -81,7 +86,7 @@ class Timeline:
         from gha_queue import QueueError, StoreUnavailableError
 
         with self._sending:
-            self._due = time.monotonic() + PERIOD
+            self._due = time.monotonic() + self._period
             try:
                 while not self._refused and (body := self._next()):
                     self._files.put(f"timeline.{self._part}.jsonl", body)
