@@ -11,7 +11,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from gha_queue import Claim, Files, Queue
+    from gha_worker._masks import Masker
 
 LIMIT = 16 * 2**20
 """The most bytes of one attempt's log."""
@@ -37,14 +38,6 @@ _PARTING_LOOK = 0.1
 _TRY_AGAIN = 0.5
 _REAP_PERIOD = 15.0
 _NAME = re.compile(r"log\.([1-9][0-9]{0,8})\.([1-9][0-9]{0,8})")
-
-
-class Masker(Protocol):
-    """Takes secrets out of a stream of bytes, and keeps back what may be the start of one."""
-
-    def feed(self, data: bytes) -> bytes: ...
-
-    def flush(self) -> bytes: ...
 
 
 def period(age: float) -> float:
@@ -118,6 +111,7 @@ class _Upload(threading.Thread):
         self._say = say
         self._file: BinaryIO | None = None
         self._whole = False
+        self._more = False
         self._unsent = b""
         self._chunks = 0
         self._size = 0
@@ -141,7 +135,7 @@ class _Upload(threading.Thread):
         return self.abandoned.is_set() or self._claim.lost.is_set()
 
     def _upload(self, *, ending: bool) -> bool:
-        """Upload all that is new; False when the store did not take all of it."""
+        """Upload what is new, at the end all of it; False when the store did not take it."""
         from gha_queue import QueueError, StoreUnavailableError
 
         while not self._over():
@@ -158,6 +152,8 @@ class _Upload(threading.Thread):
                 return False
             self._chunks += 1
             self._unsent = b""
+            if not (ending or self._more):
+                return True
         return False
 
     def _next(self, *, ending: bool) -> bytes:
@@ -179,9 +175,11 @@ class _Upload(threading.Thread):
             if self._file is None:
                 # Kept open, so that a job that deletes its log has one all the same.
                 self._file = self._output.open("rb", buffering=0)
-            return self._file.read(_CHUNK)
+            data = self._file.read(_CHUNK)
         except OSError:
-            return b""
+            data = b""
+        self._more = len(data) == _CHUNK
+        return data
 
     def _limited(self, shown: bytes) -> bytes:
         left = LIMIT - self._size
