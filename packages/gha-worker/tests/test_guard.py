@@ -6,16 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from process_watch import alive, command_line, eventually, read_pid
 
+from gha_worker import _guarded
 from gha_worker._ending import Ended, Ending
-from gha_worker._guarded import GuardedScript, Task
+from gha_worker._guarded import GuardedScript, SpareGuards, Task
 
-if TYPE_CHECKING:
-    from pathlib import Path
+GUARD_PROCESS = Path(_guarded.__file__).with_name("_guard_process.py")
 
 ESCAPED = """
 (setsid bash -c 'trap "" TERM HUP INT; echo $$ > {0}/escaped.new; mv {0}/escaped.new {0}/escaped
@@ -34,7 +34,14 @@ class Bench:
         self.work.mkdir(parents=True)
 
     def start(
-        self, script: str, *, limit: float = 60.0, deadline: float = 60.0, grace: float = 0.3
+        self,
+        script: str,
+        *,
+        limit: float = 60.0,
+        deadline: float = 60.0,
+        grace: float = 0.3,
+        title: str = "job 7",
+        guards: SpareGuards | None = None,
     ) -> GuardedScript:
         file = self.home / "script"
         file.write_text(script)
@@ -42,9 +49,17 @@ class Bench:
         environment = {"PATH": os.environ["PATH"], "WORD": "grüße"}
         output = self.directory / "log"
         task = Task(
-            file, environment, self.work, output, self.home, now + deadline, now + limit, grace
+            script=file,
+            environment=environment,
+            directory=self.work,
+            output=output,
+            home=self.home,
+            deadline=now + deadline,
+            limit=now + limit,
+            grace=grace,
+            title=title,
         )
-        return GuardedScript(task)
+        return GuardedScript(task, guards)
 
     def log(self) -> str:
         file = self.directory / "log"
@@ -99,14 +114,15 @@ def test_a_script_gets_default_signals_and_no_input(bench: Bench) -> None:
 
 def test_neither_script_nor_environment_is_on_a_command_line(bench: Bench) -> None:
     with bench.start("MARK=in-script; sleep 60") as guarded:
-        eventually(lambda: "bash" in tree_arguments(guarded.guard_pid))
+        eventually(lambda: "sleep" in tree_arguments(guarded.guard_pid))
         arguments = tree_arguments(guarded.guard_pid)
+    assert "job 7" in arguments
     assert "in-script" not in arguments
     assert "grüße" not in arguments
 
 
 def tree_arguments(root: int) -> str:
-    from gha_worker._guard import descendants
+    from gha_worker._process_tree import descendants
 
     return "\n".join(command_line(pid) for pid in [root, *descendants(root)])
 
@@ -174,12 +190,43 @@ def test_an_older_deadline_that_comes_late_takes_nothing_back(bench: Bench) -> N
     assert bench.log() == "whole\n"
 
 
-def test_a_worker_that_goes_takes_the_tree_and_its_files_with_it(bench: Bench) -> None:
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from gha_worker._guarded import GuardedScript, SpareGuards, Task
+
+script, home, output = map(Path, sys.argv[1:])
+now = time.monotonic()
+task = Task(script, dict(os.environ), home / "work", output, home, now + 60, now + 60, 5.0)
+guards = SpareGuards()
+with GuardedScript(task, guards):
+    print(guards.take().pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_worker_that_dies_takes_the_tree_its_files_and_the_spare_with_it(bench: Bench) -> None:
+    (bench.work / "sealed").mkdir(mode=0o500)
+    script = bench.home / "script"
+    script.write_text(bench.escaped() + "sleep 60")
+    arguments = [sys.executable, "-c", WORKER, str(script), str(bench.home)]
+    command = [*arguments, str(bench.directory / "log")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        spare = int(worker.stdout.readline())
+        pid = eventually(lambda: (bench.directory / "escaped").exists() and bench.escaped_pid())
+        worker.kill()
+    eventually(lambda: not alive(pid) and not alive(spare))
+    eventually(lambda: not bench.home.exists())
+
+
+def test_a_context_that_is_left_early_ends_the_tree_and_keeps_the_workers_files(
+    bench: Bench,
+) -> None:
     with bench.start(bench.escaped() + "sleep 60"):
         pid = eventually(lambda: (bench.directory / "escaped").exists() and bench.escaped_pid())
-        (bench.work / "sealed").mkdir(mode=0o500)
-    eventually(lambda: not alive(pid))
-    assert not bench.home.exists()
+    assert not alive(pid)
+    assert bench.work.exists()
 
 
 def test_signals_to_the_guard_do_not_end_it(bench: Bench) -> None:
@@ -233,8 +280,76 @@ def test_a_missing_bash_is_told_in_the_output(bench: Bench, tmp_path: Path) -> N
     assert "bash could not be started" in bench.log()
 
 
-def test_the_guard_needs_nothing_but_the_standard_library() -> None:
-    from gha_worker import _guard
+def test_a_listing_of_processes_names_the_job(bench: Bench) -> None:
+    with bench.start(f"echo $$ > {bench.directory}/pid; read < <(sleep 60)") as guarded:
+        pid = eventually(lambda: read_pid(bench.directory / "pid"))
+        assert command_line(pid).startswith("job 7 ")
+        assert pid != guarded.guard_pid
 
-    command = [sys.executable, "-I", "-S", _guard.__file__]
+
+def test_no_title_makes_bash_something_less(bench: Bench) -> None:
+    with bench.start("shopt -o posix || echo bash", title="bin/sh") as guarded:
+        wait(guarded)
+    assert bench.log().split() == ["posix", "off", "bash"]
+
+
+def test_a_script_yields_to_its_worker_in_time_and_memory(bench: Bench) -> None:
+    with bench.start("nice; cat /proc/self/oom_score_adj; echo; read < <(sleep 60)") as guarded:
+        eventually(lambda: bench.log().endswith("\n\n"))
+        nice, score = bench.log().split()
+        guard = Path(f"/proc/{guarded.guard_pid}/oom_score_adj").read_text()
+    assert (int(nice), int(score)) == (min(os.nice(0) + 5, 19), 900)
+    assert int(guard) <= int(Path("/proc/self/oom_score_adj").read_text())
+
+
+def test_the_greatest_memory_of_any_of_its_processes_is_reported(bench: Bench) -> None:
+    with bench.start("true") as guarded:
+        small = wait(guarded).peak_memory_mb
+    hungry = f"{sys.executable} -c 'b\"x\" * 200_000_000' & wait; true"
+    with bench.start(hungry) as guarded:
+        large = wait(guarded).peak_memory_mb
+    assert small is not None
+    assert large is not None
+    assert small < 60
+    assert 190 < large < 260
+
+
+def test_a_spare_guard_is_taken_and_another_one_started(bench: Bench) -> None:
+    guards = SpareGuards()
+    first = spare_pid(guards)
+    with bench.start("true", guards=guards) as guarded:
+        assert guarded.guard_pid == first
+        assert wait(guarded).exit_code == 0
+        second = spare_pid(guards)
+    assert second != first
+    guards.close()
+    assert not alive(second)
+
+
+def spare_pid(guards: SpareGuards) -> int:
+    assert guards._spare is not None
+    return guards._spare.pid
+
+
+def test_a_spare_that_was_killed_is_not_missed(bench: Bench) -> None:
+    guards = SpareGuards()
+    pid = spare_pid(guards)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not alive(pid))
+    with bench.start("echo fine", guards=guards) as guarded:
+        assert wait(guarded).exit_code == 0
+    guards.close()
+    assert bench.log() == "fine\n"
+
+
+def test_closed_spares_still_give_guards(bench: Bench) -> None:
+    guards = SpareGuards()
+    guards.close()
+    with bench.start("echo fine", guards=guards) as guarded:
+        assert wait(guarded).exit_code == 0
+    assert guards._spare is None
+
+
+def test_the_guard_needs_nothing_but_the_standard_library() -> None:
+    command = [sys.executable, "-I", "-S", str(GUARD_PROCESS)]
     subprocess.run(command, stdin=subprocess.DEVNULL, env={}, check=True)

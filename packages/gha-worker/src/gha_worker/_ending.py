@@ -16,9 +16,9 @@ class Ending(Enum):
     STOP = _guard.ENDED_BY_STOP
     DEADLINE = _guard.ENDED_BY_DEADLINE
     GUARD_DIED = "guard-died"
-    DECLINED = "declined"
+    DECLINED = _guard.DECLINED
     """A persistent server never began it: nothing ran."""
-    SERVER_FAILED = "server-failed"
+    SERVER_FAILED = _guard.SERVER_FAILED
     """A persistent server ended or went astray in the middle of it."""
 
 
@@ -26,7 +26,8 @@ class Ending(Enum):
 class Ended:
     """How a guarded script ended; `seconds` is its run time.
 
-    `peak_memory_mb` is the most memory that one of its processes had, None when nobody knows.
+    `peak_memory_mb` is the most memory that one of its processes had, at least the guard's own 10
+    to 15 MB, from which it was copied; None when nobody knows.
     """
 
     ending: Ending
