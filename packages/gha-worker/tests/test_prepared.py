@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -130,14 +131,14 @@ def test_many_jobs_at_once_prepare_exactly_once(prepared: Prepared) -> None:
     assert len(preparations) == 3
 
 
-def test_the_log_of_the_last_failed_preparation_stays(prepared: Prepared) -> None:
-    for attempt in ("first", "last"):
+def test_the_output_of_the_last_failed_preparation_stays(prepared: Prepared) -> None:
+    for tail in ("first", "last"):
         with prepared.enter("k") as ticket:
             assert ticket.turn() is Turn.MINE
-            ticket.log.write_text(attempt)
-            ticket.failed(FAILURE)
+            ticket.failed(FailedPreparation(FAILURE.ended, tail))
     with prepared.enter("k") as ticket:
         assert ticket.log.read_text() == "last"
+        assert stat.S_IMODE(ticket.log.stat().st_mode) == 0o600
         assert ticket.turn() is Turn.MINE
         ticket.done()
         assert not ticket.log.exists()

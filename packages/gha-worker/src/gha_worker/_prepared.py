@@ -143,7 +143,7 @@ class Ticket:
 
     @property
     def log(self) -> Path:
-        """The file for the output of a preparation. That of the last failed one stays."""
+        """The end of the output of the last preparation, if it has failed."""
         return self._entry.path.with_suffix(".log")
 
     def turn(self) -> Turn:
@@ -181,6 +181,9 @@ class Ticket:
 
     def failed(self, failure: FailedPreparation) -> None:
         """The preparation has failed, also for those who wait for it. Who comes later tries anew."""
+        with suppress(OSError):  # a full disk is a reason to fail
+            self.log.touch(mode=0o600)
+            self.log.write_text(failure.tail, encoding="utf-8", errors="surrogatepass")
         with self._changed:
             for ticket in self._end_preparing():
                 ticket.failure = failure
@@ -197,7 +200,6 @@ class Ticket:
                 return
             self._end_preparing()
             aside = self._entry.put_aside()
-        self.log.unlink(missing_ok=True)
         _remove([aside])
 
     def copy_template(self, target: Path) -> None:
