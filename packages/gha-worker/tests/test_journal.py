@@ -287,9 +287,6 @@ def test_a_closed_stream_stops_nothing() -> None:
     journal.ended(GOOD)
 
 
-def test_a_full_disk_stops_nothing() -> None:
-    with Path("/dev/full").open("w") as full:
-        journal = Journal(full, {})
-        journal.worker("x")
-        journal.ended(GOOD)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+def test_a_full_disk_stops_nothing_and_keeps_the_exit_code() -> None:
+    with Path("/dev/full").open("wb") as full:
+        assert go_on(full.fileno()) == (0, "done")
