@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import os
 import subprocess
+import sys
+import tarfile
+from typing import TYPE_CHECKING
 
+import boto3
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metaflow_extensions.gha.launcher import job
 from metaflow_extensions.gha.launcher.code_package import CodePackage
+
+from .setup_lab import BUCKET
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from gha_queue.testing import S3Server
 
 TASK = job.Task("Flow", "12", "start", "1", 0)
 PACKAGE = CodePackage(
@@ -78,3 +93,53 @@ def test_the_scripts_are_valid_bash_whatever_the_step_command_holds() -> None:
             ["bash", "-n"], input=script, text=True, capture_output=True, check=False
         )
         assert checked.returncode == 0, checked.stderr
+
+
+def test_tasks_get_their_own_files_of_the_user_and_share_those_of_metaflow(
+    tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["flow.py", "data/names.txt", ".mf_code/metaflow.py", ".mf_meta/INFO", ".mf_install"]
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for name in names:
+            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3", endpoint_url=s3_server.endpoint)
+    client.put_object(Bucket=BUCKET, Key="code", Body=archive.getvalue())
+    # In place of an environment with boto3 from an index, the one that these tests run in.
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.write_text(
+        f"""#!/bin/bash -e
+[ "$1" = venv ] || exit 0
+mkdir -p "${{@: -1}}/bin"
+printf '#!/bin/sh\\nexec {sys.executable} "$@"\\n' > "${{@: -1}}/bin/python"
+chmod +x "${{@: -1}}/bin/python"
+"""
+    )
+    uv.chmod(0o755)
+    prepared, template = tmp_path / "prepared", tmp_path / "template"
+    prepared.mkdir()
+    template.mkdir()
+    package = CodePackage(PACKAGE.metadata, "f00", f"s3://{BUCKET}/code")
+    subprocess.run(
+        ["bash", "-c", job.prepare_script(package, "3.11")],
+        env={
+            **os.environ,
+            "PATH": f"{uv.parent}:{os.environ['PATH']}",
+            "GHA_WORKER_PREPARED": str(prepared),
+            "GHA_WORKER_TEMPLATE": str(template),
+        },
+        cwd=prepared,
+        check=True,
+    )
+    assert {path.name for path in template.iterdir()} == {name.partition("/")[0] for name in names}
+    assert {path.name for path in template.iterdir() if path.is_symlink()} == {
+        ".mf_code",
+        ".mf_meta",
+        ".mf_install",
+    }
+    # Metaflow finds what it knows of itself beside its code, through the link.
+    assert (template / ".mf_code" / ".." / ".mf_meta" / "INFO").is_file()
+    assert (prepared / ".mf_code" / "metaflow.py").is_file()

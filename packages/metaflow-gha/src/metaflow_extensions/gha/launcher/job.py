@@ -33,8 +33,12 @@ NOT_FORWARDED = frozenset(
     {"METAFLOW_S3_ENDPOINT_URL"}
 )  # the VM's own variable says how S3 looks from there
 
-# The prepared directory of the worker holds the interpreter and the unpacked code package.
+# What all tasks of a VM share and only read: the interpreter, and Metaflow as the package brings it.
 PREPARED = "$GHA_WORKER_PREPARED"
+# What each task gets a copy of, as its own directory: the user's files, beside which a step may write.
+TEMPLATE = "$GHA_WORKER_TEMPLATE"
+# How a code package calls what is Metaflow's own: its code, what it knows of itself, a marker.
+OWN = ".mf_*"
 
 
 @dataclass(frozen=True)
@@ -116,14 +120,14 @@ def prepare_script(package: CodePackage, python: str) -> str:
         [
             "set -euo pipefail",
             "command -v uv >/dev/null || { echo 'This VM has no uv: run gha inject again.'; exit 1; }",
-            # What a failed try left behind is begun anew.
-            f'rm -rf "{PREPARED}/venv" "{PREPARED}/code"',
             f'uv venv --quiet --no-project --python {shlex.quote(python)} "{PREPARED}/venv"',
             f"uv pip install --quiet --python {interpreter} {' '.join(DATASTORE_PACKAGES)}",
-            f'mkdir "{PREPARED}/code" && cd "{PREPARED}/code"',
+            f'cd "{TEMPLATE}"',
             f"{interpreter} -c {shlex.quote(download)}",
             *extract,
             "rm -f job.tar",
+            # Together: Metaflow looks for one of them beside the other, and links do not hide where that is.
+            f'for own in {OWN}; do mv "$own" "{PREPARED}/$own"; ln -s "{PREPARED}/$own" "$own"; done',
             "if [ -f requirements.txt ]; then",
             f"  uv pip install --quiet --python {interpreter} -r requirements.txt",
             "fi",
@@ -138,7 +142,7 @@ def prepare_key(script: str) -> str:
 
 
 def run_script(package: CodePackage, bootstrap: Sequence[str], step_command: str) -> str:
-    """Each try: a copy of the user's files, the environment's own bootstrap, the step under its log capture."""
+    """Each try: the environment's own bootstrap and the step under its log capture, where the user's files are."""
     exports = []
     for name, value in MetaflowPackage.get_post_extract_env_vars(
         package.metadata, dest_dir="$(pwd)"
@@ -154,10 +158,6 @@ def run_script(package: CodePackage, bootstrap: Sequence[str], step_command: str
     return "\n".join(
         [
             "set -euo pipefail",
-            # The user's files are copied, a step may write beside them; Metaflow's own are only
-            # read.
-            f'(cd "{PREPARED}/code" && tar -cf - --exclude=./.mf_code .) | tar -xf -',
-            f'ln -s "{PREPARED}/code/.mf_code" .mf_code',
             f'export PATH="{PREPARED}/venv/bin:$PATH"',
             # Metaflow reads the endpoint from a variable of its own.
             'if [ -n "${AWS_ENDPOINT_URL_S3:-}" ]; then export METAFLOW_S3_ENDPOINT_URL="$AWS_ENDPOINT_URL_S3"; fi',
