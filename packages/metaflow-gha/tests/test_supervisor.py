@@ -1,20 +1,22 @@
-"""What the supervisor does about a GitHub that refuses, asks to wait or answers late."""
+"""What the supervisor does about a GitHub that refuses or answers late, and about more tasks than VMs."""
 
 from __future__ import annotations
 
+import os
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gha_dispatch import GitHub, Repository, find_gh
 from gha_dispatch.testing import Fault
 from gha_queue import Queue
+from gha_worker import CommandJob, submit
 from metaflow_extensions.gha.launcher.supervisor import CLOSE, Run, Supervisor
 
-from .setup_lab import REPOSITORY
+from .setup_lab import REPOSITORY, WORKFLOW
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pytest
 
     from .conftest import OpenSetupLab, Wait
@@ -31,14 +33,35 @@ RUN = Run(
 )
 
 
-class Supervised:
-    """A run with one waiting job; `said` are the lines that its user reads."""
+# Starts VMs of four cores that need nothing but what this machine has.
+QUICK_WORKFLOW = """\
+run-name: ${{ inputs.title }} (${{ inputs.wave }})
+on:
+  workflow_dispatch:
+    inputs:
+      title: {type: string}
+      queue: {type: string}
+      wave: {type: string}
+      vms: {type: string}
+      python: {type: string}
+jobs:
+  worker:
+    strategy: {matrix: {vm: "${{ fromJSON(inputs.vms) }}"}}
+    runs-on: ubuntu-latest
+    steps:
+      - run: exec python -m gha_worker run "$QUEUE" --cores 4 --memory 4096 --name "${{ inputs.wave }}.${{ matrix.vm }}"
+"""
 
-    def __init__(self, name: str) -> None:
+
+class Supervised:
+    """A run with waiting jobs, one or those of `queue`; `said` are the lines that its user reads."""
+
+    def __init__(self, name: str, queue: Queue | None = None) -> None:
         self.said: list[str] = []
-        queue = Queue(f"memory://{name}")
-        queue.create()
-        queue.put({"v": 1})
+        if queue is None:
+            queue = Queue(f"memory://{name}")
+            queue.create()
+            queue.put({"v": 1})
         github = GitHub(find_gh(), Repository.parse(f"github.localhost/{REPOSITORY}"))
         self.supervisor = Supervisor(queue, github, RUN, self._say)
         self.supervisor.start()
@@ -105,3 +128,37 @@ exec {find_gh().path} "$@"
     run.supervisor.join(20)
     assert not run.supervisor.is_alive()
     assert sent(lab, "/dispatches") == sent(lab, "/cancel") == 1
+
+
+def test_more_tasks_than_vms_are_spread_over_all_of_them_and_then_packed(
+    open_setup_lab: OpenSetupLab, request: pytest.FixtureRequest, until: Wait, tmp_path: Path
+) -> None:
+    queue = Queue(f"file://{tmp_path}/queue")
+    queue.create()
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    lab = open_setup_lab(workflow=False, image={"PATH": path, "QUEUE": f"file://{tmp_path}/queue"})
+    (lab.project / WORKFLOW).parent.mkdir(parents=True)
+    (lab.project / WORKFLOW).write_text(QUICK_WORKFLOW)
+    lab.push()
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    script = f"""
+        touch {begun}/$GHA_WORKER_JOB.$GHA_WORKER_NAME
+        until [ -e {tmp_path}/go ]; do sleep 0.1; done
+    """
+    for number in range(12):
+        submit(queue, CommandJob(script, timeout=120), id=f"job{number}")
+    run = Supervised(request.node.name, queue)
+    try:
+        until(lambda: len(list(begun.iterdir())) == 8, 60, "four tasks on each of two VMs")
+        in_order = sorted(begun.iterdir(), key=lambda file: file.stat().st_mtime_ns)
+        vms = [file.name.partition(".")[2] for file in in_order]
+        assert vms[0] != vms[1]
+        assert sorted(map(vms.count, set(vms))) == [4, 4]
+        (tmp_path / "go").touch()
+        until(lambda: queue.stats().succeeded == 12, 30, "the end of all tasks")
+    finally:
+        (tmp_path / "go").touch()
+        run.supervisor.close(cancel=False)
+    until(lambda: all(seen.left for seen in queue.workers()), 20, "the end of the VMs")
+    assert run.said == [line for line in run.said if line.startswith("Starting 2 VMs")]
