@@ -105,6 +105,7 @@ def test_a_step_finds_its_own_run_and_nothing_of_ours_on_the_vm(lab: Lab) -> Non
     run = f"Run('InsideFlow/{ended.run_id}')"
     assert lab.ask(f"{run}['start'].task.data.seen") == f"InsideFlow/{ended.run_id}/start/1"
     assert lab.ask(f"{run}['start'].task.data.greeting") == 'it\'s "quoted" $HOME'
+    assert lab.ask(f"{run}['start'].task.data.share") == ["0.5", "500"]
     names = set(lab.ask(f"{run}['start'].task.data.names"))
     assert "MY_OWN_VARIABLE" not in names
     assert not {

@@ -2,11 +2,12 @@
 
 import os
 
-from metaflow import FlowSpec, Task, card, current, environment, step
+from metaflow import FlowSpec, Task, card, current, environment, resources, step
 
 
 class InsideFlow(FlowSpec):
     @environment(vars={"GREETING": 'it\'s "quoted" $HOME'})
+    @resources(cpu="0.5", memory=500.0)
     @card
     @step
     def start(self):
@@ -15,6 +16,7 @@ class InsideFlow(FlowSpec):
         current.card.append(Markdown("# A card made on the VM"))
         self.seen = Task(current.pathspec).pathspec
         self.greeting = os.environ["GREETING"]
+        self.share = [os.environ["GHA_WORKER_CORES"], os.environ["GHA_WORKER_MEMORY_MB"]]
         self.names = sorted(os.environ)
         self.files = sorted(os.listdir("."))
         print("PRINTED-BY-THE-STEP")
