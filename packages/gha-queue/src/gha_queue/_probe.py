@@ -6,7 +6,6 @@ A check in sequence is not enough: some stores test the condition and write with
 from __future__ import annotations
 
 import contextlib
-import statistics
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -56,6 +55,8 @@ def probe(
     UnsupportedStoreError or another BucketError, InvalidQueueError, StoreUnavailableError. A pass
     is no proof: it says that a number of races had one winner each.
     """
+    from statistics import median
+
     runtime = runtime or Runtime()
     meter = Meter(runtime)
     calls = Calls(parse_place(url, client).open(), runtime, meter)
@@ -77,8 +78,8 @@ def probe(
         writers=WRITERS,
         seconds=runtime.monotonic() - started,
         requests=sum(vars(meter.requests).values()),
-        clock_skew=statistics.median(skews),
-        round_trip=statistics.median(trips),
+        clock_skew=median(skews),
+        round_trip=median(trips),
     )
 
 
