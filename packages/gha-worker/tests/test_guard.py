@@ -13,8 +13,10 @@ from process_watch import alive, command_line, eventually, read_pid
 
 from gha_worker import _guarded
 from gha_worker._ending import Ended, Ending
+from gha_worker._guard import remove_tree
 from gha_worker._guarded import GuardedScript, SpareGuards, Task
 
+DEEP = 1500
 GUARD_PROCESS = Path(_guarded.__file__).with_name("_guard_process.py")
 
 ESCAPED = """
@@ -348,6 +350,31 @@ def test_closed_spares_still_give_guards(bench: Bench) -> None:
     with bench.start("echo fine", guards=guards) as guarded:
         assert wait(guarded).exit_code == 0
     assert guards._spare is None
+
+
+def test_a_tree_of_any_depth_is_removed_and_nothing_beside_it(tmp_path: Path) -> None:
+    beside, tree = tmp_path / "beside", tmp_path / "tree"
+    beside.mkdir()
+    tree.mkdir()
+    (beside / "kept").touch()
+    (tree / "link").symlink_to(beside)
+    (tree / "sealed" / "inner").mkdir(parents=True)
+    (tree / "sealed" / "inner" / "file").touch()
+    (tree / "sealed").chmod(0o500)
+    here = os.open(tree, os.O_RDONLY)
+    for _ in range(DEEP):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+    remove_tree(str(tree))
+    assert [path.name for path in tmp_path.iterdir()] == ["beside"]
+    assert (beside / "kept").exists()
+
+
+def test_removing_a_tree_that_is_not_there_does_nothing(tmp_path: Path) -> None:
+    remove_tree(str(tmp_path / "absent"))
 
 
 def test_the_guard_needs_nothing_but_the_standard_library() -> None:

@@ -344,7 +344,7 @@ def test_a_stopped_job_has_its_grace_and_takes_its_server_along(
     bench: Bench, tmp_path: Path
 ) -> None:
     do = START + "signal.signal(signal.SIGTERM, lambda *_: None); respond(id=n, exit_code=run())"
-    script = f"trap 'echo saved; exit 5' TERM; touch {tmp_path}/up; sleep 60 & wait"
+    script = f"trap 'echo saved; exit 5' TERM; sleep 60 & touch {tmp_path}/up; wait"
     with bench.hand(do, script) as served:
         eventually((tmp_path / "up").exists)
         pid = server_pid(served)

@@ -13,6 +13,7 @@ and the last one ends the script; if it dies, the descriptor closes and that end
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -250,16 +251,44 @@ def _become_script(task: Message, passed: tuple[int, ...]) -> NoReturn:
 
 
 def remove_tree(path: str) -> None:
-    """Delete a directory as far as this user can, read-only directories in it included."""
-    import shutil
+    """Delete a directory as far as this user can: of any depth, read-only directories included."""
+    numbers = itertools.count()
+    stuck: set[str] = set()
+    while names := set(_names(path)) - stuck:
+        for name in names:
+            entry = f"{path}/{name}"
+            try:
+                _remove(entry, above=f"{path}/.{os.getpid()}.{next(numbers)}")
+            except OSError:
+                stuck.add(name)
+    with contextlib.suppress(OSError):
+        os.rmdir(path)  # noqa: PTH106  # pathlib starts slowly
 
-    for parent, directories, _ in os.walk(path):
-        for name in directories:
+
+def _names(path: str) -> list[str]:
+    with contextlib.suppress(OSError):
+        return os.listdir(path)  # noqa: PTH208  # likewise
+    return []
+
+
+def _remove(path: str, above: str) -> None:
+    """Delete a file, or a directory whose directories get names that begin with `above`.
+
+    Moved up they are never deep, whatever a job has built.
+    """
+    if os.path.islink(path) or not os.path.isdir(path):  # noqa: PTH112, PTH114  # likewise
+        os.unlink(path)  # noqa: PTH108  # likewise
+        return
+    os.chmod(path, 0o700)  # noqa: PTH101  # likewise
+    with os.scandir(path) as entries:
+        for number, entry in enumerate(entries):
             with contextlib.suppress(OSError):
-                directory = os.path.join(parent, name)  # noqa: PTH118  # pathlib starts slowly
-                if not os.path.islink(directory):  # noqa: PTH114  # likewise
-                    os.chmod(directory, 0o700)  # noqa: PTH101  # likewise
-    shutil.rmtree(path, ignore_errors=True)
+                if entry.is_dir(follow_symlinks=False):
+                    os.chmod(entry.path, 0o700)  # noqa: PTH101  # likewise
+                    os.rename(entry.path, f"{above}.{number}")  # noqa: PTH104  # likewise
+                else:
+                    os.unlink(entry.path)  # noqa: PTH108  # likewise
+    os.rmdir(path)  # noqa: PTH106  # likewise
 
 
 def main() -> None:

@@ -26,7 +26,10 @@ _CHUNK = 65536
 
 
 class ProcessRow(NamedTuple):
-    """One line of the process table; an `ended` process only waits to be collected."""
+    """One line of the process table.
+
+    An `ended` process waits to be collected, or went during the look: then its parent is 0.
+    """
 
     pid: int
     parent: int
@@ -40,17 +43,23 @@ def processes() -> list[ProcessRow]:
         return _processes_by_ps()
     rows = []
     for name in os.listdir("/proc"):  # noqa: PTH208  # pathlib starts slowly
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123  # likewise
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        # A process whose first thread has ended looks like a zombie while its others run on.
-        ended = fields[0] in b"ZX" and int(fields[17]) <= 1
-        rows.append(ProcessRow(int(name), int(fields[1]), int(fields[2]), ended))
+        if name.isdigit():
+            try:
+                rows.append(_row(name))
+            except OSError:
+                rows.append(ProcessRow(int(name), 0, 0, ended=True))
     return rows
+
+
+def _row(pid: str) -> ProcessRow:
+    descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    try:
+        fields = os.read(descriptor, _CHUNK).rpartition(b")")[2].split()
+    finally:
+        os.close(descriptor)
+    # A process whose first thread has ended looks like a zombie while its others run on.
+    ended = fields[0] in b"ZX" and int(fields[17]) <= 1
+    return ProcessRow(int(pid), int(fields[1]), int(fields[2]), ended)
 
 
 def _processes_by_ps() -> list[ProcessRow]:
@@ -68,6 +77,10 @@ def _processes_by_ps() -> list[ProcessRow]:
 def descendants(root: int, group: int | None = None) -> list[int]:
     """Every process below `root`, and every member of process group `group`, that has not ended."""
     table = processes()
+    return sorted(_below(table, root, group) - {row.pid for row in table if row.ended})
+
+
+def _below(table: list[ProcessRow], root: int, group: int | None) -> set[int]:
     children: dict[int, list[int]] = {}
     for row in table:
         children.setdefault(row.parent, []).append(row.pid)
@@ -77,8 +90,7 @@ def descendants(root: int, group: int | None = None) -> list[int]:
         new = [pid for parent in fresh for pid in children.get(parent, ()) if pid not in found]
         found.update(new)
         fresh = new
-    ended = {row.pid for row in table if row.ended}
-    return sorted(found - ended - {root})
+    return found - {root}
 
 
 def send(pids: list[int], number: signal.Signals) -> int:
@@ -191,22 +203,26 @@ class Tree:
 
         What belongs to another user cannot be ended and is left.
         """
-        while True:
+        while self.reap():
             pids = self.members()
-            refused = send(pids, signal.SIGKILL)
-            if not self.reap() or (pids and refused == len(pids)):
+            if pids and send(pids, signal.SIGKILL) == len(pids):
                 return
             select.select([self.child_exit], [], [], _KILL_PAUSE)
 
     def kill_others(self) -> None:
         """Likewise, for everything but the process that was started first."""
         looks = 0
-        # One look can miss a child whose parent ends during that look.
         while looks < _QUIET_LOOKS:
             self.reap()
-            pids = [pid for pid in self.members() if pid != self.pid]
+            table = processes()
+            family = _below(table, os.getpid(), self.pid)
+            ended = {
+                row.pid for row in table if row.ended and (row.pid in family or not row.parent)
+            }
+            pids = sorted(family - ended - {self.pid})
             if send(pids, signal.SIGKILL) < len(pids):
                 looks = 0
                 select.select([self.child_exit], [], [], _KILL_PAUSE)
-            else:
-                looks += 1
+                continue
+            # What ended during the look may have left a child that the look has missed.
+            looks += 1 if ended else _QUIET_LOOKS
