@@ -74,7 +74,8 @@ def work(
 
     On SIGINT or SIGTERM the worker gives its job back, which uses no attempt, and leaves; at a
     second signal, or where the store hangs after 10 s, it kills what runs and leaves the job to be
-    reaped. It also leaves when the queue is closed and drained. Its exit code tells of itself, not of its jobs.
+    reaped. It also leaves when the queue is closed and drained, or when `drain` names it. Its exit code tells
+    of itself, not of its jobs.
     With --json each event is a JSON line on stdout, else a sentence on stderr.
     """  # noqa: D301 - click keeps the lines of a paragraph that begins with a backspace
     if shutil.which(command[0]) is None:
