@@ -106,7 +106,7 @@ def test_in_github_an_ended_job_is_one_folded_block_in_one_write() -> None:
     assert details == [
         "  job j-1, attempt 2, slot 3",
         "  waited 1.2 s, prepared 1.5 s, ran 3.5 s",
-        "  0.5 cores; peak memory 512 MB of 4000 MB",
+        "  cores 0.5, memory 4000 MB, peak 512 MB",
         "  result: The script ended with exit code 0.",
     ]
 

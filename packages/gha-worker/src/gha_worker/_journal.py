@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sys
 import threading
 import time
@@ -88,7 +87,7 @@ class Journal:
         if not self._in_github:
             return lines
         # What a job prints must not be obeyed; nobody can guess the word that ends this.
-        token = secrets.token_hex(16)
+        token = os.urandom(16).hex()
         return [f"::stop-commands::{token}", *lines, f"::{token}::"]
 
     def _say(self, *lines: str) -> None:
@@ -132,7 +131,7 @@ def _details(record: JobRecord) -> list[str]:
     return [
         f"job {record.job}, attempt {record.attempt}, slot {record.slot}",
         f"waited {record.waited:.1f} s, prepared {prepared}, ran {ran}",
-        f"{record.cores:g} cores; peak memory {peak} of {record.memory_mb} MB",
+        f"cores {record.cores:g}, memory {record.memory_mb} MB, peak {peak}",
         f"result: {record.message}",
     ]
 

@@ -106,7 +106,8 @@ class Summary:
     def _head(self, total: int, seconds: float) -> str:
         worker = f"### Worker {_code(self._worker)}: "
         use = self._core_seconds / max(seconds, 1e-3) / self._cores
-        life = f"It lived for {_spelled(seconds)} and used {use:.0%} of its {self._cores:g} cores."
+        cores = "one core" if self._cores == 1 else f"{self._cores:g} cores"
+        life = f"It lived for {_spelled(seconds)} and used {use:.0%} of its {cores}."
         if not total:
             return f"{worker}no jobs\n\n{life}"
         jobs = "1 job" if total == 1 else f"{total:,} jobs"
