@@ -55,6 +55,10 @@ def test_each_try_of_a_task_is_a_job_of_its_own() -> None:
     assert job.Task("F", "1", "s", "7", 0).job_id != job.Task("F", "1", "s", "7", 1).job_id
 
 
+def test_a_job_id_tells_the_step() -> None:
+    assert job.step_of(job.Task("F", "1", "train_all", "7", 2).job_id) == "train_all"
+
+
 def test_the_headers_of_the_metadata_service_stay_here() -> None:
     sent = environment(METAFLOW_SERVICE_HEADERS='{"x-api-key": "k"}', METAFLOW_SERVICE_AUTH_KEY="k")
     assert "METAFLOW_SERVICE_HEADERS" not in sent

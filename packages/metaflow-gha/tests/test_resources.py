@@ -12,6 +12,7 @@ from metaflow_extensions.gha.prerequisites.resources import (
     StepResources,
     VmSize,
     known_size,
+    largest_of,
     require_room,
 )
 
@@ -107,6 +108,22 @@ def test_a_step_that_no_vm_can_hold_is_told_what_it_asks_and_what_there_is(
         require_room({"start": StepResources(), "train": resources}, SMALL)
     assert refused.value.found == (
         f"Step *train* asks for {shown}, and no VM of this run can give it: ubuntu-latest on a private repository "
-        "has 2 cores, 8192 MB and no GPU. Ask for less, or choose a larger runner, commit and push:"
+        "has 2 cores, 8192 MB, no GPU. Ask for less, or choose a larger runner, commit and push:"
     )
     assert refused.value.remedy == ("python flow.py gha inject --runs-on LABEL",)
+
+
+def test_what_vms_told_of_themselves_counts_where_their_kind_is_not_known() -> None:
+    told = [{"cores": 2.0, "memory_mb": 8192}, None, {"cores": 8.0, "memory_mb": 4096}]
+    largest = largest_of(told)
+    assert largest is not None
+    require_room({"train": StepResources(8, 8192, gpu=1)}, largest)
+    with pytest.raises(UnmetError, match=r"the largest VM so far has 8 cores, 8192 MB\."):
+        require_room({"train": StepResources(9)}, largest)
+
+
+def test_of_vms_that_told_nothing_nothing_is_held_against_a_step() -> None:
+    assert largest_of([]) is None
+    untold = largest_of([{"run_url": "https://github.com/o/r/actions/runs/1"}])
+    assert untold is not None
+    require_room({"train": StepResources(256, 1_000_000)}, untold)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gha_dispatch import GitHub, Repository, find_gh
 from gha_dispatch.testing import Fault
 from gha_queue import Queue
-from gha_worker import CommandJob, submit
+from gha_worker import CommandJob, Resources, submit
 from metaflow_extensions.gha.launcher.supervisor import CLOSE, Run, Supervisor
+from metaflow_extensions.gha.prerequisites.resources import StepResources
 
 from .setup_lab import REPOSITORY, WORKFLOW
 
@@ -49,26 +51,43 @@ jobs:
     strategy: {matrix: {vm: "${{ fromJSON(inputs.vms) }}"}}
     runs-on: ubuntu-latest
     steps:
-      - run: exec python -m gha_worker run "$QUEUE" --cores 4 --memory 4096 --name "${{ inputs.wave }}.${{ matrix.vm }}"
+      - run: exec python -m gha_worker run "$QUEUE" --cores 4 --memory 4096 --idle-timeout $IDLE --name "$NAME"
+        env: {NAME: "${{ inputs.wave }}.${{ matrix.vm }}"}
 """
 
 
 class Supervised:
     """A run with waiting jobs, one or those of `queue`; `said` are the lines that its user reads."""
 
-    def __init__(self, name: str, queue: Queue | None = None) -> None:
+    def __init__(self, name: str, queue: Queue | None = None, wanted: Run = RUN) -> None:
         self.said: list[str] = []
         if queue is None:
             queue = Queue(f"memory://{name}")
             queue.create()
             queue.put({"v": 1})
         github = GitHub(find_gh(), Repository.parse(f"github.localhost/{REPOSITORY}"))
-        self.supervisor = Supervisor(queue, github, RUN, self._say)
+        self.supervisor = Supervisor(queue, github, wanted, self._say)
         self.supervisor.start()
         self.supervisor.begin()
 
     def _say(self, line: str, **_: Any) -> None:
         self.said.append(line)
+
+
+def quick_vms(open_setup_lab: OpenSetupLab, directory: Path, *, idle_timeout: int = 60) -> Queue:
+    """A queue, and a GitHub whose VMs work on it."""
+    queue = Queue(f"file://{directory}/queue")
+    queue.create()
+    image = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "QUEUE": queue.url,
+        "IDLE": str(idle_timeout),
+    }
+    lab = open_setup_lab(workflow=False, image=image)
+    (lab.project / WORKFLOW).parent.mkdir(parents=True)
+    (lab.project / WORKFLOW).write_text(QUICK_WORKFLOW)
+    lab.push()
+    return queue
 
 
 def sent(lab: SetupLab, what: str) -> int:
@@ -133,13 +152,7 @@ exec {find_gh().path} "$@"
 def test_more_tasks_than_vms_are_spread_over_all_of_them_and_then_packed(
     open_setup_lab: OpenSetupLab, request: pytest.FixtureRequest, until: Wait, tmp_path: Path
 ) -> None:
-    queue = Queue(f"file://{tmp_path}/queue")
-    queue.create()
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    lab = open_setup_lab(workflow=False, image={"PATH": path, "QUEUE": f"file://{tmp_path}/queue"})
-    (lab.project / WORKFLOW).parent.mkdir(parents=True)
-    (lab.project / WORKFLOW).write_text(QUICK_WORKFLOW)
-    lab.push()
+    queue = quick_vms(open_setup_lab, tmp_path)
     begun = tmp_path / "begun"
     begun.mkdir()
     script = f"""
@@ -162,3 +175,20 @@ def test_more_tasks_than_vms_are_spread_over_all_of_them_and_then_packed(
         run.supervisor.close(cancel=False)
     until(lambda: all(seen.left for seen in queue.workers()), 20, "the end of the VMs")
     assert run.said == [line for line in run.said if line.startswith("Starting 2 VMs")]
+
+
+def test_a_step_that_no_vm_can_hold_ends_the_run_when_the_first_ones_have_left_it(
+    open_setup_lab: OpenSetupLab, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    queue = quick_vms(open_setup_lab, tmp_path, idle_timeout=2)
+    asked = {"small": StepResources(), "large": StepResources(cpu=8, gpu=1)}
+    submit(queue, CommandJob("true", resources=Resources(cpu=8)), id="large.7.0")
+    run = Supervised(request.node.name, queue, replace(RUN, steps=asked))
+    run.supervisor.join(60)
+    assert not run.supervisor.is_alive()
+    assert run.said[1] == (
+        "Step *large* asks for @resources(cpu=8), and no VM of this run can give it: the largest VM so far has "
+        "4 cores, 4096 MB. Ask for less, or choose a larger runner, commit and push:\n"
+        "  python flow.py gha inject --runs-on LABEL"
+    )
+    assert len(run.said) == 2

@@ -124,6 +124,7 @@ class Backend:
             first_wave=max(1, min(limit, first_width(graph, frozenset(decorators), view))),
             ref=settings.dispatch_ref or view.default_branch,
             python=PYTHON,
+            steps=asked,
         )
         _raise_descriptor_limit()
         supervisor = Supervisor(queue, github, run, say)

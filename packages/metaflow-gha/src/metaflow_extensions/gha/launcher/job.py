@@ -65,6 +65,11 @@ class Task:
         return f"{self.pathspec} attempt {self.attempt}"
 
 
+def step_of(job_id: str) -> str:
+    """The step whose task a job is; of a name with letters that no job id has, what became of it there."""
+    return job_id.rsplit(".", 2)[0]
+
+
 def forwarded(config: Mapping[str, str]) -> dict[str, str]:
     """The part of Metaflow's non-default configuration that the VM shall share."""
     return {

@@ -13,13 +13,17 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from metaflow_extensions.gha.errors import UnmetError
 from metaflow_extensions.gha.launcher.demand import Demand
+from metaflow_extensions.gha.launcher.job import step_of
+from metaflow_extensions.gha.prerequisites.resources import largest_of, require_room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gha_dispatch import GitHub, WorkflowRun
     from gha_queue import Queue, WorkerSeen
+    from metaflow_extensions.gha.prerequisites.resources import StepResources
 
 T = TypeVar("T")
 
@@ -46,7 +50,7 @@ CLOSE = 10.0
 
 @dataclass(frozen=True)
 class Run:
-    """What the supervisor needs to know of a run."""
+    """What the supervisor needs to know of a run. `steps` are those on VMs, with what they ask of them."""
 
     title: str
     workflow: str
@@ -55,6 +59,7 @@ class Run:
     first_wave: int
     ref: str
     python: str
+    steps: Mapping[str, StepResources] = field(default_factory=dict)
 
 
 @dataclass
@@ -247,7 +252,7 @@ class Supervisor(threading.Thread):
         if any(wave.booting(now) for wave in self._waves):
             self._ask_github(now)
         booting = sum(wave.booting(now) for wave in self._asked_for)
-        if stats.ready and not alive and not stats.running and self._hopeless(now):
+        if stats.ready and not alive and not stats.running and self._hopeless(now, seen):
             return LOOK
         late = any(wave.is_late(now) for wave in self._asked_for)
         demand = Demand(stats.ready, stats.running, alive, booting, self._run.limit, late)
@@ -286,8 +291,12 @@ class Supervisor(threading.Thread):
             if jobs or now - wave.sent_at > ASK_GITHUB:
                 wave.open_jobs = sum(1 for job in jobs if job.status != "completed")
 
-    def _hopeless(self, now: float) -> bool:
+    def _hopeless(self, now: float, seen: tuple[WorkerSeen, ...]) -> bool:
         """Whether VMs do not come, or come and do not work; then the run ends here."""
+        too_big = self._tolerate(lambda: self._too_big(seen))
+        if too_big is not None:
+            self._give_up(too_big.message)
+            return True
         last = self._waves[-1] if self._waves else None
         barren = [wave for wave in self._waves[-2:] if not wave.arrived and wave.open_jobs == 0]
         if len(barren) > 1:  # one alone may have met a passing fault
@@ -309,6 +318,22 @@ class Supervisor(threading.Thread):
             )
             return True
         return False
+
+    def _too_big(self, seen: tuple[WorkerSeen, ...]) -> UnmetError | None:
+        """What waits and was left by VMs because none of them could hold it."""
+        from gha_queue import State
+
+        waiting = {step_of(job.id) for job in self._queue.jobs(State.READY)}
+        told = [self._queue.worker(worker.name) for worker in seen]
+        largest = largest_of(each.info for each in told if each is not None)
+        if largest is None:
+            return None
+        try:
+            steps = self._run.steps.items()
+            require_room({step: asked for step, asked in steps if step in waiting}, largest)
+        except UnmetError as error:
+            return error
+        return None
 
     def _start_wave(self, size: int) -> None:
         self._send(Wave(secrets.token_hex(4), size, self._clock()))

@@ -62,18 +62,23 @@ class StepResources:
             parts.append(f"cpu={self.cpu:g}")
         if (self.memory_mb or 0) > vm.memory_mb:
             parts.append(f"memory={self.memory_mb}")
-        if self.gpu:
+        if self.gpu > vm.gpus:
             parts.append(f"gpu={self.gpu:g}")
         return f"@resources({', '.join(parts)})" if parts else ""
 
 
 @dataclass(frozen=True)
 class VmSize:
-    """What a VM of GitHub has; none of these has a GPU. `title` is what GitHub calls it."""
+    """What a VM has; `title` says which one. The `gpus` of runners that are not GitHub's own are not known."""
 
     title: str
-    cores: int
-    memory_mb: int
+    cores: float
+    memory_mb: float
+    gpus: float = 0.0
+
+    def __str__(self) -> str:
+        gpu = "" if self.gpus else ", no GPU"
+        return f"{self.title} has {self.cores:g} core{'s' * (self.cores != 1)}, {self.memory_mb:.0f} MB{gpu}"
 
 
 def known_size(host: str, labels: Sequence[str], visibility: str) -> VmSize | None:
@@ -93,14 +98,26 @@ def known_size(host: str, labels: Sequence[str], visibility: str) -> VmSize | No
     return VmSize(f"{label} on a {visibility} repository", 2, 8 * GB)
 
 
+def largest_of(told: Iterable[Any]) -> VmSize | None:
+    """The most that VMs have, by what their workers told of themselves; None where none told anything."""
+    machines = [info for info in told if isinstance(info, dict)]
+    if not machines:
+        return None
+    return VmSize(
+        "the largest VM so far",
+        max(machine.get("cores") or math.inf for machine in machines),
+        max(machine.get("memory_mb") or math.inf for machine in machines),
+        gpus=math.inf,
+    )
+
+
 def require_room(steps: Mapping[str, StepResources], vm: VmSize) -> None:
     """Each of the steps, by name, must fit onto an empty VM; raises UnmetError for the first that does not."""
     for step, resources in steps.items():
         excess = resources.excess(vm)
         if excess:
             raise UnmetError(
-                f"Step *{step}* asks for {excess}, and no VM of this run can give it: {vm.title} has "
-                f"{vm.cores} core{'s' * (vm.cores > 1)}, {vm.memory_mb} MB and no GPU. "
+                f"Step *{step}* asks for {excess}, and no VM of this run can give it: {vm}. "
                 "Ask for less, or choose a larger runner, commit and push:",
                 f"{inject_command()} --runs-on LABEL",
             )
