@@ -291,6 +291,7 @@ def test_the_next_one_is_condemned_only_after_the_memory_of_the_last_had_time_to
         watch.follow(second.pid, 10, second.condemn),
         watch.follow(worst.pid, 10, worst.condemn),
     ):
+        wait_for_looks(watch, jobs)
         kernel.left(0)
         eventually(lambda: worst.condemned)
         wait_for_looks(watch, jobs)
