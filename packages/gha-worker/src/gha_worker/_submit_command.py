@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import secrets
 import shlex
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -23,15 +25,16 @@ from gha_worker._signals import STOP_SIGNALS
 from gha_worker._verdict import MEANINGS, Exit, Verdict, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Executor, Future
-    from types import FrameType
-    from typing import IO
+    from types import FrameType, TracebackType
+    from typing import IO, NoReturn
+
+    from typing_extensions import Self
 
     from gha_queue import Job, NewJob, Queue
 
 _T = TypeVar("_T")
-_U = TypeVar("_U")
 
 _AWAY = 600.0
 _AT_ONCE = 16
@@ -148,36 +151,46 @@ def submit(
 
     try:
         items = [new(number, line) for number, line in _lines()] if lines else [new()]
-        with _stoppable():
-            code = _run(_open(queue_url), items, lines=lines, detach=detach)
-    except _StoppedError as stopped:  # before anything was put
-        code = stopped.code
+        with _Stop() as stop:
+            code = _run(queue_url, items, stop, lines=lines, detach=detach)
     except (QueueError, WorkerError) as error:
         _say(str(error))
         wrong_usage = isinstance(error, (ValueError, InvalidJobError))
-        code = Exit.USAGE if wrong_usage else Exit.NEVER_RAN
+        _leave(Exit.USAGE if wrong_usage else Exit.NEVER_RAN)
     sys.exit(code)
 
 
-def _run(queue: Queue, items: list[NewJob], *, lines: bool, detach: bool) -> int:
+def _leave(code: int) -> NoReturn:
+    """Exit at once: neither threads that follow a job nor output that nobody reads is waited for."""
+    os._exit(code)
+
+
+def _run(url: str, items: Sequence[NewJob], stop: _Stop, *, lines: bool, detach: bool) -> int:
+    from concurrent.futures import ThreadPoolExecutor
+
+    # In threads, so that a signal breaks off the wait for a request, and never a request.
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        queue = stop.wait(pool.submit(_open, url))
+    except _StoppedError as stopped:
+        _leave(stopped.code)
     try:
         jobs = _put(queue, items)
+        stop.check()
         if detach:
             for job in jobs:
                 click.echo(job.id)
             return Exit.OK if len(jobs) == len(items) else Exit.SOME_FAILED
         with _calling_for_a_worker(queue, jobs):
             if lines:
-                return _show_all(queue, jobs, len(items))
-            return _show_one(queue, jobs[0].id)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed once more at exit
-        return _cancel(queue, items, Exit.PIPE_CLOSED)
-    except _StoppedError as stopped:
-        return _cancel(queue, items, stopped.code)
+                return _show_all(queue, jobs, pool, stop, wanted=len(items))
+            return _show_one(queue, jobs[0].id, pool, stop)
+    except (BrokenPipeError, _StoppedError) as why:
+        _cancel(queue, items)
+        _leave(why.code if isinstance(why, _StoppedError) else Exit.PIPE_CLOSED)
 
 
-def _put(queue: Queue, items: list[NewJob]) -> list[Job]:
+def _put(queue: Queue, items: Sequence[NewJob]) -> list[Job]:
     from gha_queue import PutManyError
 
     try:
@@ -194,11 +207,11 @@ def _put(queue: Queue, items: list[NewJob]) -> list[Job]:
     return jobs
 
 
-def _show_one(queue: Queue, job_id: str) -> int:
+def _show_one(queue: Queue, job_id: str, pool: Executor, stop: _Stop) -> int:
     from gha_queue import StoreUnavailableError
 
     try:
-        end = _show(queue, job_id, sys.stdout.buffer)
+        end = stop.wait(pool.submit(_show, queue, job_id, sys.stdout.buffer))
     except StoreUnavailableError:
         _say(f"job {job_id} goes on: the same command with --id {job_id} follows it")
         raise
@@ -207,32 +220,47 @@ def _show_one(queue: Queue, job_id: str) -> int:
     return end.code
 
 
-def _show_all(queue: Queue, jobs: list[Job], wanted: int) -> int:
-    from concurrent.futures import ThreadPoolExecutor
+@dataclass(frozen=True)
+class _Followed:
+    job: Job
+    log: IO[bytes]
+    end: Future[Verdict]
 
-    def follow(job: Job) -> tuple[Job, Verdict, IO[bytes]]:
-        log = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  # closed by its reader
-        return job, _show(queue, job.id, log), log
 
+def _show_all(
+    queue: Queue, jobs: Sequence[Job], pool: Executor, stop: _Stop, *, wanted: int
+) -> int:
+    """Print one log after another, while the logs of the next few jobs are followed already."""
+    begun: deque[_Followed] = deque()
+    left = iter(jobs)
     succeeded = 0
-    pool = ThreadPoolExecutor(_AT_ONCE)
     try:
-        for job, end, log in _in_order(pool, follow, jobs):
-            with log:
-                log.seek(0)
-                shutil.copyfileobj(log, sys.stdout.buffer)
-                sys.stdout.buffer.flush()
-            if end.code == 0:
-                succeeded += 1
-            else:
-                _say(f"job {job.id}: {end.message or f'exit code {end.code}'}")
+        while True:
+            for job in itertools.islice(left, _AT_ONCE - len(begun)):
+                log = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  # printed later
+                begun.append(_Followed(job, log, pool.submit(_show, queue, job.id, log)))
+            if not begun:
+                break
+            succeeded += _print(begun[0], stop)
+            begun.popleft().log.close()
     finally:
-        # Not waited for: those that still follow a job end with it, cancelled or not.
-        pool.shutdown(wait=False, cancel_futures=True)
+        for followed in begun:
+            followed.log.close()
     if succeeded == wanted:
         return Exit.OK
     _say(f"{wanted - succeeded} of {wanted} jobs did not succeed")
     return Exit.SOME_FAILED
+
+
+def _print(followed: _Followed, stop: _Stop) -> bool:
+    """Print the log of a job when it has ended; whether it succeeded."""
+    end = stop.wait(followed.end)
+    followed.log.seek(0)
+    shutil.copyfileobj(followed.log, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+    if end.code != 0:
+        _say(f"job {followed.job.id}: {end.message or f'exit code {end.code}'}")
+    return end.code == 0
 
 
 def _show(queue: Queue, job_id: str, out: IO[bytes]) -> Verdict:
@@ -255,19 +283,8 @@ def _show(queue: Queue, job_id: str, out: IO[bytes]) -> Verdict:
     return end
 
 
-def _in_order(pool: Executor, work: Callable[[_T], _U], items: Sequence[_T]) -> Iterator[_U]:
-    """What `work` makes of the items, in their order, a few of them at a time."""
-    begun: deque[Future[_U]] = deque()
-    for item in items:
-        begun.append(pool.submit(work, item))
-        if len(begun) == _AT_ONCE:
-            yield begun.popleft().result()
-    while begun:
-        yield begun.popleft().result()
-
-
-def _cancel(queue: Queue, items: Sequence[NewJob], code: int) -> int:
-    """Cancel what was put, and say what came of that; `code` is why."""
+def _cancel(queue: Queue, items: Sequence[NewJob]) -> None:
+    """Cancel what was put, and say what came of that."""
     from concurrent.futures import ThreadPoolExecutor
 
     from gha_queue import JobNotFoundError, Outcome, OutcomeKind, QueueError
@@ -293,7 +310,6 @@ def _cancel(queue: Queue, items: Sequence[NewJob], code: int) -> int:
         _say(f"job {items[0].id} is cancelled")
     elif cancelled or over:
         _say(f"cancelled {cancelled} of {len(items)} jobs; {over} had ended or were not put")
-    return code
 
 
 @contextlib.contextmanager
@@ -328,26 +344,48 @@ class _StoppedError(BaseException):
         self.code = 128 + number
 
 
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Raise at the first signal to stop, and leave at once at the second."""
-    received = False
+class _Stop:
+    """Within its context the first signal to stop ends :meth:`wait`, and the second everything."""
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        nonlocal received
-        if received:
-            os._exit(128 + number)
-        received = True
-        raise _StoppedError(number)
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._waits = False
 
-    # What is ignored already, as under nohup, stays so.
-    heeded = [one for one in STOP_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in heeded}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> Self:
+        # What is ignored already, as under nohup, stays so.
+        heeded = [one for one in STOP_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._receive) for number in heeded}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def wait(self, future: Future[_T]) -> _T:
+        """The result of `future`; raises _StoppedError if a signal comes first, or came before."""
+        self._waits = True
+        try:
+            self.check()
+            return future.result()
+        finally:
+            self._waits = False
+
+    def check(self) -> None:
+        """Raise _StoppedError if a signal has come."""
+        if self._received is not None:
+            raise _StoppedError(self._received)
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if self._received is not None:
+            os._exit(128 + number)
+        self._received = number
+        if self._waits:
+            raise _StoppedError(number)
 
 
 def _open(url: str) -> Queue:
