@@ -111,11 +111,29 @@ def test_a_workflow_that_is_not_pushed(open_setup_lab: OpenSetupLab) -> None:
     assert "git push --set-upstream origin main" in run_refused(lab)
 
 
-def run_refused(lab: SetupLab) -> str:
+@pytest.mark.parametrize(
+    ("visibility", "asked", "sentence"),
+    [
+        ("public", "gpu=1", "ubuntu-latest on a public repository has 4 cores, 16384 MB, no GPU."),
+        ("private", "cpu=4", "ubuntu-latest on a private repository has 2 cores, 8192 MB, no GPU."),
+        ("public", "memory=4G", "on step start: memory must be a number above 0."),
+    ],
+)
+def test_resources_that_no_vm_of_github_has(
+    open_setup_lab: OpenSetupLab, visibility: str, asked: str, sentence: str
+) -> None:
+    lab = open_setup_lab(visibility=visibility)
+    message = run_refused(lab, f"--with=resources:{asked}")
+    assert f"@resources({asked})" in message
+    assert sentence in message
+    assert not any(request.startswith("POST") for request in lab.stand_in.requests())
+
+
+def run_refused(lab: SetupLab, *options: str) -> str:
     """The message of a run in the lab's project, which must not begin."""
     shutil.copy(Path(__file__).resolve().parents[3] / "examples" / "hello.py", lab.project)
     ended = subprocess.run(
-        [sys.executable, "hello.py", "run", "--with=gha"],
+        [sys.executable, "hello.py", "run", "--with=gha", *options],
         cwd=lab.project,
         env={
             **os.environ,

@@ -80,9 +80,9 @@ def test_the_standard_vms_of_github_are_known(
         ("github.com", ["ubuntu-latest-16-cores"]),
         ("github.com", ["ubuntu-latest", "large"]),
         ("github.example.org", ["ubuntu-latest"]),
-        ("github.localhost", ["ubuntu-latest"]),
+        ("github.localhost", ["my-own"]),
     ],
-    ids=["own", "larger", "several", "enterprise-server", "sandbox"],
+    ids=["own", "larger", "several", "enterprise-server", "own-in-the-sandbox"],
 )
 def test_of_other_runners_nothing_is_known(host: str, labels: list[str]) -> None:
     assert known_size(host, labels, "public") is None

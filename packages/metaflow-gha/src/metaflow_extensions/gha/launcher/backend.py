@@ -104,7 +104,11 @@ class Backend:
         decorators = {
             node.name: deco for node in graph for deco in node.decorators if deco.name == "gha"
         }
-        asked = {step: StepResources.of(step, graph[step].decorators) for step in decorators}
+        asked = {
+            step: StepResources.of(step, graph[step].decorators)
+            for step in graph.sorted_nodes
+            if step in decorators
+        }
         github, view, sync = _github(settings, root, asked, say)
         name = f"{flow.name}/{run_id}.{secrets.token_hex(4)}"
         queue_url = f"{root}/{QUEUES}/{name}"
@@ -169,9 +173,8 @@ def _github(
 ) -> tuple[GitHub, RepositoryView, SecretSync | None]:
     """The repository, seen through the user's own `gh`, with the workflow that fits this run, and what it lacks.
 
-    `asked` is what each step on VMs asks of them.
-
-    Costs two requests, and four more when something here changed since the last run.
+    `asked` is what each step on VMs asks of them. Costs two requests, and four more when something here changed since
+    the last run.
     """
     from gha_dispatch import DispatchError, GitHub, PermissionDeniedError, find_gh
 

@@ -84,9 +84,11 @@ class VmSize:
 def known_size(host: str, labels: Sequence[str], visibility: str) -> VmSize | None:
     """The size of the VMs that jobs with these labels get; None for runners of which nothing is known.
 
+    A stand-in counts as the GitHub that it stands for: what is tried there shall run there.
+
     https://docs.github.com/en/actions/reference/runners/github-hosted-runners
     """
-    if Runners.of(host, labels) is not Runners.HOSTED or len(labels) != 1:
+    if Runners.of(host, labels) is Runners.OWN or len(labels) != 1:
         return None
     (label,) = labels
     if label == SLIM:
