@@ -16,7 +16,7 @@ from gha_worker._ending import Ended, Ending
 from gha_worker._guard import remove_tree
 from gha_worker._guarded import GuardedScript, SpareGuards, Task
 
-DEEP = 1500
+DEEP = 1100
 GUARD_PROCESS = Path(_guarded.__file__).with_name("_guard_process.py")
 
 ESCAPED = """

@@ -69,7 +69,7 @@ class Bench:
 
     def begin(
         self,
-        do: str,
+        do: object,
         script: str = "true",
         *,
         server: str = SCRIPT,
@@ -97,12 +97,12 @@ class Bench:
         job = f"job-{self.jobs}"
         return self.servers.begin(task, Server(server, do), prepared, job, attempt=2)
 
-    def hand(self, do: str, script: str = "true", **options: object) -> ServedRequest:
+    def hand(self, do: object, script: str = "true", **options: object) -> ServedRequest:
         served = self.begin(do, script, **options)  # type: ignore[arg-type]
         assert served is not None
         return served
 
-    def run(self, do: str, script: str = "true", **options: object) -> Ended:
+    def run(self, do: object, script: str = "true", **options: object) -> Ended:
         with self.hand(do, script, **options) as served:
             return wait(served)
 
@@ -224,38 +224,44 @@ def test_a_server_that_declines_goes_on(bench: Bench) -> None:
     assert (bench.log(1), bench.said) == ("", [])
 
 
-BEFORE = {
-    "crash": "sys.exit(7)",
-    "signal": "os.kill(os.getpid(), signal.SIGKILL)",
-    "garbage": "os.write(int(os.environ['GHA_WORKER_RESPONSES']), b'{oops\\n')",
-    "no object": "os.write(int(os.environ['GHA_WORKER_RESPONSES']), b'[1]\\n')",
-    "no id": "respond(started=True)",
-    "wrong id": "respond(id=n + 1, started=True)",
-    "no answer": "respond(id=n, begun=True)",
-    "endless line": "os.write(int(os.environ['GHA_WORKER_RESPONSES']), b'x' * 200_000)",
-    "deaf": "os.close(int(os.environ['GHA_WORKER_RESPONSES'])); time.sleep(60)",
+WRITE = "os.write(int(os.environ['GHA_WORKER_RESPONSES']), {!r})".format
+ASTRAY = {
+    "crash": ("sys.exit(7)", "ended with exit code 7"),
+    "leave": ("sys.exit()", "ended with exit code 0"),
+    "signal": ("os.kill(os.getpid(), signal.SIGKILL)", "ended with signal SIGKILL"),
+    "garbage": (WRITE(b"{oops\n"), "no JSON object with an id"),
+    "no text": (WRITE(b"\xff\n"), "no JSON object with an id"),
+    "no object": (WRITE(b"[1]\n"), "no JSON object with an id"),
+    "no id": ("respond(started=True)", "no JSON object with an id"),
+    "wrong id": ("respond(id=n + 1, started=True)", "another request"),
+    "no answer": ("respond(id=n, begun=True)", "no answer"),
+    "no code": ("respond(id=n, exit_code=256)", "no answer"),
+    "endless line": (WRITE(b"x" * 70_000), "does not end"),
+    "deaf": ("os.close(int(os.environ['GHA_WORKER_RESPONSES'])); time.sleep(60)", "descriptors"),
 }
 
 
-@pytest.mark.parametrize("do", BEFORE.values(), ids=BEFORE)
+@pytest.mark.parametrize(("do", "fault"), ASTRAY.values(), ids=list(ASTRAY))
 def test_a_server_that_goes_astray_before_it_began_leaves_the_job_to_run_plainly(
-    bench: Bench, do: str
+    bench: Bench, do: str, fault: str
 ) -> None:
     with bench.hand(do) as served:
         ended = wait(served)
         guard = served.guard_pid
     assert (ended.ending, ended.exit_code) == (Ending.DECLINED, None)
-    assert "the server of this job failed: it " in bench.log()
+    assert bench.log().startswith("gha-worker: the server of this job failed: it ")
+    assert fault in bench.log()
     assert not alive(guard)
     assert bench.run(PLAIN).exit_code == 0
 
 
-AFTER = {**BEFORE, "declined": "respond(id=n, declined='too late')"}
+TOO_LATE = {**ASTRAY, "declined": ("respond(id=n, declined='too late')", "no answer")}
 
 
-@pytest.mark.parametrize("do", AFTER.values(), ids=AFTER)
-def test_a_server_that_goes_astray_in_a_job_fails_it(bench: Bench, do: str) -> None:
+@pytest.mark.parametrize(("do", "fault"), TOO_LATE.values(), ids=list(TOO_LATE))
+def test_a_server_that_goes_astray_in_a_job_fails_it(bench: Bench, do: str, fault: str) -> None:
     assert bench.run(START + do).ending is Ending.SERVER_FAILED
+    assert fault in bench.log()
     assert bench.run(PLAIN).exit_code == 0
 
 
@@ -266,6 +272,25 @@ def test_a_server_that_does_not_begin_in_time_is_silent_no_longer(tmp_path: Path
             assert wait(served).ending is Ending.DECLINED
             assert not alive(pid)
         assert "it did not begin in time" in bench.log()
+
+
+def test_a_server_that_never_reads_is_silent_too(tmp_path: Path) -> None:
+    with bench_in(tmp_path, patience=1.0) as bench:
+        assert bench.run("", server="exec sleep 60", BIG="x" * 200_000).ending is Ending.DECLINED
+
+
+def test_a_job_that_is_stopped_before_it_began_was_stopped(bench: Bench) -> None:
+    with bench.hand("time.sleep(60)") as served:
+        served.stop(grace=0.3)
+        ended = wait(served)
+    assert (ended.ending, ended.exit_code, ended.seconds) == (Ending.STOP, None, 0.0)
+    assert bench.said == []
+
+
+def test_a_server_that_speaks_out_of_turn_is_not_used_again(bench: Bench) -> None:
+    talk = WRITE(b"more\n")
+    assert bench.run(START + f"respond(id=n, exit_code=3); {talk}; time.sleep(60)").exit_code == 3
+    assert bench.run(START + "respond(id=n, exit_code=served)").exit_code == 1
 
 
 def test_a_job_that_began_may_take_longer_than_a_server_may_be_silent(tmp_path: Path) -> None:

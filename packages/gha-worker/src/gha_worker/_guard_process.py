@@ -1,8 +1,7 @@
 """The script of a guard: ``python -I -S _guard_process.py``.
 
-It stands for the package `gha_worker` without running it: a guard needs two of its modules, not
-the queue and all that comes with it. Imported so, they come as compiled files, which a script does
-not.
+It stands for the package `gha_worker` without running it: a guard needs a few of its modules, not
+the queue and all that comes with it. As modules they are compiled once, which a script is not.
 """
 
 from __future__ import annotations
@@ -11,10 +10,11 @@ import os
 import sys
 from types import ModuleType
 
-package = ModuleType("gha_worker")
-package.__path__ = [os.path.dirname(os.path.abspath(__file__))]  # noqa: PTH100, PTH120  # pathlib starts slowly
-sys.modules["gha_worker"] = package
+if __name__ == "__main__":
+    package = ModuleType("gha_worker")
+    package.__path__ = [os.path.dirname(os.path.abspath(__file__))]  # noqa: PTH100, PTH120  # pathlib starts slowly
+    sys.modules["gha_worker"] = package
 
-from gha_worker._guard import main  # noqa: E402  # it is found from here on
+    from gha_worker._guard import main
 
-main()
+    main()

@@ -75,15 +75,19 @@ class Servers:
         """
         identity = f"{prepared}\0{server.script}".encode("utf-8", "surrogatepass")
         key = hashlib.sha256(identity).hexdigest()[:16]
+        task.output.touch(mode=0o600)
         with self._lock:
             if self._closed or self._failures.get(key, 0) >= FAILURES:
                 return None
             warm = next((idle for idle in reversed(self._idle) if idle.key == key), None)
-            if warm is None and self._busy >= self._limit:
+            leaving: list[_ServerProcess] = []
+            if warm is not None:
+                self._idle.remove(warm)
+            elif self._busy >= self._limit:
                 return None
-            kept = self._limit - self._busy - 1
-            leaving = [] if warm is not None else self._idle[: max(0, len(self._idle) - kept)]
-            self._idle = [idle for idle in self._idle if idle is not warm and idle not in leaving]
+            else:
+                surplus = max(0, len(self._idle) + self._busy + 1 - self._limit)
+                leaving, self._idle = self._idle[:surplus], self._idle[surplus:]
             self._busy += 1
         if warm is not None and not warm.current():
             leaving, warm = [warm], None
@@ -92,7 +96,8 @@ class Servers:
         try:
             process = warm or self._start(key, task, server, prepared)
         except OSError:
-            self._leave()
+            with self._lock:
+                self._busy -= 1
             raise
         request = {
             "job": job,
@@ -159,10 +164,6 @@ class Servers:
                 f"the server of job {job} is given up after {FAILURES} failures, of which the last"
                 f" was that {fault}: its jobs run as plain processes from now on"
             )
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._busy -= 1
 
 
 _numbers = itertools.count(1)
