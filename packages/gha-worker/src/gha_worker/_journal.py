@@ -7,6 +7,7 @@ https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-comm
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import threading
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _ECHOED = 1 << 20
 """So many bytes of a job's output are shown at most: the end says what went wrong."""
+
+_NOBODY_READS = frozenset({errno.EPIPE, errno.EIO})
 
 
 class Journal:
@@ -97,10 +100,22 @@ class Journal:
     def _write(self, *lines: str) -> None:
         encoding = self._out.encoding or "utf-8"
         text = "".join(f"{line}\n" for line in lines)
-        # Nobody reads it any more, its disk is full, or it was closed.
-        with contextlib.suppress(OSError, ValueError):
+        try:
             self._out.write(text.encode(encoding, "replace").decode(encoding))
             self._out.flush()
+        except OSError as error:
+            if error.errno in _NOBODY_READS:
+                self._fall_silent()
+        except ValueError:
+            pass  # it was closed
+
+    def _fall_silent(self) -> None:
+        # What is left in its buffer would otherwise fail once more as Python ends, which then
+        # exits with 120: https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._out.fileno())
+            os.close(nowhere)
 
 
 def _line(text: str) -> str:
