@@ -103,10 +103,12 @@ def run(
         from gha_worker._info import default_name
         from gha_worker._journal import Journal
         from gha_worker._machine import Capacity, read_capacity
+        from gha_worker._process_tree import resist_oom_kill
         from gha_worker._worker import Worker, WorkerSettings
 
         drop_empty_aws(os.environ)
         adopt_orphans()
+        resist_oom_kill()
         found = read_capacity()
         settings = WorkerSettings(
             name=name or default_name(),

@@ -258,6 +258,8 @@ class Execution:
             served = self._served(task, prepared)
             seen = None if served is None else self._see_through(served)
             if seen is None or seen.ended.ending is Ending.DECLINED:
+                # The server may have kept it waiting beyond the deadline that it came with.
+                task = replace(task, deadline=self._relay.deadline)
                 seen = self._see_through(self._start(task))
         stage = Stage(preparing=False, limit=limit.reason)
         return self._finish(stage, seen, before=before, tail=self._tail(task.output))
