@@ -55,7 +55,7 @@ class S3Client(Protocol):
 
 
 class S3Session:
-    """Makes clients from one reading of the environment and of botocore's models, some 9 MB.
+    """Makes clients from one reading of the environment and of botocore's models, some 11 MB.
 
     A session is not safe to share by threads, but its clients are. It is botocore's own: boto3
     would add an import of 3 MB, and nothing that a queue calls.
@@ -80,7 +80,7 @@ class S3Session:
         )
         try:
             # A client keeps what it was made from, of which the endpoints of other services are
-            # the largest part, 6 MB. The loader keeps it too, so here it is for all to come.
+            # the largest part: 6 MB. The loader hands out one copy, so clients get what is left.
             endpoints = session.get_component("data_loader").load_data("endpoints")
         except BotoCoreError as error:
             raise _no_client(error) from error
