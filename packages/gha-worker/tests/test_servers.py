@@ -18,14 +18,18 @@ from typing import TYPE_CHECKING
 import pytest
 from process_watch import alive, eventually, read_pid
 
+from gha_worker import CommandJob, CommandResult, Reason, Server
 from gha_worker._ending import Ended, Ending
 from gha_worker._guarded import SpareGuards, Task
-from gha_worker._job import Server
 from gha_worker._process_tree import descendants
 from gha_worker._servers import FAILURES, ServedRequest, Servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from conftest import Workers
+
+    from gha_queue import Queue
 
 PROGRAM = """
 import json, os, signal, subprocess, sys, time
@@ -525,3 +529,37 @@ def test_a_worker_that_is_killed_takes_servers_and_jobs_with_it(tmp_path: Path) 
         worker.kill()
     eventually(lambda: not any(alive(pid) for pid in pids))
     eventually(lambda: not root.exists())
+
+
+def run_jobs(queue: Queue, workers: Workers, *jobs: CommandJob) -> list[CommandResult]:
+    """The results of `jobs`, run in turn by one worker."""
+    ids = [queue.put(job.to_payload(), priority=rank).id for rank, job in enumerate(jobs)]
+    queue.close()
+    worker = workers.start("--slots", "1", KEY="k-value")
+    assert worker.wait() == 0, worker.log()
+    outcomes = [queue.wait(name, timeout=0) for name in ids]
+    return [CommandResult.from_json(outcome.result or outcome.error) for outcome in outcomes]
+
+
+def test_jobs_of_a_queue_run_on_a_warm_server(queue: Queue, workers: Workers) -> None:
+    tell = START + "print(served, request['env'].get('KEY'), os.environ.get('KEY'),"
+    tell += " file=open(request['output'], 'w')); respond(id=n, exit_code=0)"
+    with_key = CommandJob("exit 1", secrets=("KEY",), server=Server(SCRIPT, tell))
+    without = CommandJob("exit 1", server=Server(SCRIPT, tell))
+    results = run_jobs(queue, workers, with_key, without)
+    assert [result.reason for result in results] == [Reason.EXITED] * 2
+    assert [result.tail for result in results] == ["1 *** None\n", "2 None None\n"]
+
+
+def test_a_job_runs_plainly_when_its_server_is_of_no_use(queue: Queue, workers: Workers) -> None:
+    declined = CommandJob("echo plain", server=Server(SCRIPT, "respond(id=n, declined='no')"))
+    crashed = CommandJob("echo plain", server=Server(SCRIPT, "sys.exit(3)"))
+    half = CommandJob("echo plain", server=Server(SCRIPT, START + "sys.exit(3)"))
+    results = run_jobs(queue, workers, declined, crashed, half)
+    assert [result.reason for result in results] == [
+        *(Reason.EXITED, Reason.EXITED, Reason.SERVER_FAILED)
+    ]
+    assert results[0].tail == "plain\n"
+    assert results[1].tail.endswith("plain\n")
+    assert "plain" not in results[2].tail
+    assert "exit code 3" in results[2].tail

@@ -50,7 +50,7 @@ class _Request:
     def __init__(self, message: Message) -> None:
         self.id: int = message["request"]["id"]
         self.unsent = json.dumps(message["request"]).encode() + b"\n"
-        self.silent_until = time.monotonic() + message["patience"]
+        self.silent_until: float = time.monotonic() + message["patience"]
         self.began: float | None = None
         self.declined = False
         self.result: Message | None = None
@@ -159,11 +159,12 @@ class ServerGuard(Guard):
         return answered and self.tree.members() == [self.tree.pid]
 
     def _patience_ends(self) -> float:
+        request = self._request
         if self._stopping:
             return math.inf
-        waiting = self._request is not None and self._request.began is None
-        silence = self._request.silent_until if self._request is not None and waiting else math.inf
-        return min(silence, self._hung_up_until)
+        if request is None or request.began is not None:
+            return self._hung_up_until
+        return min(self._hung_up_until, request.silent_until)
 
     def _listen(self) -> None:
         """Take in what the server says, and end the request that it has answered."""
