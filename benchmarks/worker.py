@@ -62,7 +62,7 @@ SERVER_MARK = "serves-empty-jobs"
 
 # The worker's command line, with a stopwatch on its claims.
 TIMED = """
-import atexit, json, os, time
+import json, os, time
 from gha_queue import Queue
 from gha_worker.__main__ import main
 
@@ -78,9 +78,12 @@ def timed(*arguments):
     return won
 
 Queue.claim = timed
-with open(os.environ.pop("STOPWATCH"), "w") as file:
-    atexit.register(lambda: (json.dump(spent, file), file.close()))
-    main(standalone_mode=False)
+stopwatch = os.environ.pop("STOPWATCH")
+try:
+    main()
+finally:
+    with open(stopwatch, "w") as file:
+        json.dump(spent, file)
 """
 
 
@@ -370,6 +373,7 @@ def main() -> None:
         os.environ.update(server.environment)
         server.create_bucket("jobs")
         bench = Bench(server, Path(folder), arguments.quick)
+        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the first part")
         for name in arguments.only.split(","):
             print(name, flush=True)
             PARTS[name](bench)

@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,18 +21,20 @@ from github_harness import Leftovers, Step, Timing
 from process_watch import eventually
 
 from gha_queue import OutcomeKind, Queue
-from gha_worker import CommandJob, CommandResult, OnStop, Resources, submit
+from gha_queue.testing import Delay, FaultProxy
+from gha_worker import CommandJob, CommandResult, OnStop, Prepare, Resources, Server, submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from conftest import Workers
 
     from gha_queue import Outcome
+    from gha_queue.testing import S3Server
 
 FULL = os.environ.get("GHA_WORKER_CHAOS") == "1"
 SETTLED_WITHIN = 5.0
+SILENCE = 60.0
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="needs child subreapers and /proc, which are Linux's"
@@ -47,13 +50,18 @@ class Culprit:
     script: str
     end: str = "released"
     on_stop: OnStop = OnStop.RELEASE
+    prepare: Prepare | None = None
+    server: Server | None = None
 
     def put(self, queue: Queue, directory: Path) -> None:
         job = CommandJob(
             self.script,
             env={"HERE": str(directory), "DEAF": DEAF},
             on_stop=self.on_stop,
-            resources=Resources(cpu=0.5),
+            prepare=self.prepare,
+            server=self.server,
+            resources=Resources(cpu=0.25),
+            log=True,
         )
         submit(queue, job, id=self.name)
 
@@ -121,6 +129,13 @@ CULPRITS = (
         kill -STOP $$
         """,
     ),
+    Culprit("preparing", "prepares itself, ignores signals", "exit 1", prepare=Prepare("k", DEAF)),
+    Culprit(
+        "served",
+        "ignores signals on a persistent server",
+        '[ "$RUN_BY" = server ] || exit 1\n' + DEAF,
+        server=Server(f"exec {sys.executable} {Path(__file__).with_name('chaos_server.py')}"),
+    ),
 )
 
 FILLING = Culprit(
@@ -163,10 +178,15 @@ class Scene:
     leftovers: Leftovers
 
     @contextmanager
-    def step(self, *options: str, disk: Path | None = None) -> Iterator[Step]:
+    def step(
+        self, *options: str, disk: Path | None = None, network: str | None = None
+    ) -> Iterator[Step]:
         command = [sys.executable, "-m", "gha_worker", "run", self.queue.url]
         place = ["--work-dir", str(disk or self.directory / "vm"), "--cores", "4"]
-        with Step([*command, *place, *options], self.environment, self.directory) as step:
+        environment = dict(self.environment)
+        if network is not None:
+            environment["AWS_ENDPOINT_URL_S3"] = network
+        with Step([*command, *place, *options], environment, self.directory) as step:
             yield step
 
     def started(self, culprits: tuple[Culprit, ...]) -> None:
@@ -182,11 +202,11 @@ class Scene:
         ends: dict[str, Settled] = {}
         while len(ends) < len(culprits) and time.monotonic() < began + seconds:
             self.queue.reap()
-            for culprit in culprits:
-                outcome = self.queue.history(culprit.name).attempts[0].outcome
-                if outcome is not None and culprit.name not in ends:
-                    ends[culprit.name] = Settled(told(outcome), time.monotonic() - began)
-            time.sleep(0.1)
+            for name in [each.name for each in culprits if each.name not in ends]:
+                outcome = self.queue.history(name).attempts[0].outcome
+                if outcome is not None:
+                    ends[name] = Settled(told(outcome), time.monotonic() - began)
+            time.sleep(0.05)
         return ends
 
     def print_table(
@@ -260,19 +280,24 @@ def fleeting(scene: Scene) -> Scene:
     return scene
 
 
-@pytest.mark.parametrize("way", ["frozen, then cancelled", "killed alone"])
+@pytest.mark.parametrize(
+    "way", ["killed alone", "frozen, then cancelled", "cut off, then cancelled"]
+)
 def test_a_worker_that_cannot_settle_leaves_no_process_and_its_jobs_are_lost(
-    fleeting: Scene, way: str
+    fleeting: Scene, s3: S3Server, way: str
 ) -> None:
     scene = fleeting
     lost = tuple(culprit for culprit in CULPRITS if culprit.end != "succeeded")
-    with scene.step() as step:
+    with FaultProxy(s3.endpoint) as network, scene.step(network=network.endpoint) as step:
         scene.started(lost)
         if way == "killed alone":
             step.signal(signal.SIGKILL)
-        else:
+        elif way == "frozen, then cancelled":
             step.signal(signal.SIGSTOP)
             assert step.cancel(Timing() if FULL else Timing(0.5, 0.2)) == "SIGKILL"
+        else:
+            network.plan = lambda _: Delay(SILENCE)
+            assert step.cancel(Timing()) != "SIGKILL"
         eventually(lambda: not scene.leftovers.found(), seconds=2.0)
         ends = scene.settled(lost, 15.0)
         scene.print_table(f"The step's end: {way}", lost, ends)

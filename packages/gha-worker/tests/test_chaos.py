@@ -1,5 +1,6 @@
 """Workers killed, frozen and cut off from the store at random, while their jobs note that they run.
 
+A third of the jobs runs plainly, a third after a preparation, a third on a persistent server.
 The gate runs a small size; GHA_WORKER_CHAOS=1 asks for the full one, which takes minutes, and
 GHA_WORKER_CHAOS_SEED for another course of events.
 """
@@ -15,6 +16,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,15 +24,14 @@ from chaos_crew import Crew, Harm
 from github_harness import Leftovers
 from process_watch import eventually
 
-from gha_queue import NewJob, OutcomeKind, Queue
-from gha_worker import CommandJob
+from gha_queue import OutcomeKind, Queue
+from gha_worker import CommandJob, Prepare, Server
+from gha_worker._submit import new_job
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import Workers
 
-    from gha_queue import History
+    from gha_queue import History, NewJob
     from gha_queue.testing import S3Server
 
 
@@ -58,8 +59,9 @@ NOTING = """
 exec 9<> <(:)
 note() {
     read -r uptime _ < /proc/uptime
-    echo "$1 $GHA_WORKER_JOB $GHA_WORKER_ATTEMPT $uptime" >> "$NOTES"
+    echo "$1 $GHA_WORKER_JOB $GHA_WORKER_ATTEMPT $uptime ${RUN_BY:-itself}" >> "$NOTES"
 }
+[ -z "$GHA_WORKER_PREPARED" ] || [ -e "$GHA_WORKER_PREPARED/whole" ] || exit 9
 note start
 for ((tenth = 0; tenth < TENTHS; tenth++)); do
     read -rt 0.1 -u 9
@@ -67,6 +69,9 @@ for ((tenth = 0; tenth < TENTHS; tenth++)); do
 done
 note end
 """
+
+PREPARE = Prepare("chaos", "sleep 0.2; touch whole")
+SERVER = Server(f"exec {sys.executable} {Path(__file__).with_name('chaos_server.py')}")
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -78,17 +83,21 @@ pytestmark = [
 
 @dataclass(frozen=True)
 class Note:
-    """A line that a job wrote: one of start, run and end, and the machine's uptime in seconds."""
+    """A line that a job wrote: one of start, run and end, and the machine's uptime in seconds.
+
+    `run_by` is "server" where a persistent server ran it.
+    """
 
     event: str
     job: str
     attempt: int
     uptime: float
+    run_by: str
 
     @classmethod
     def parse(cls, line: str) -> Note:
-        event, job, attempt, uptime = line.split()
-        return cls(event, job, int(attempt), float(uptime))
+        event, job, attempt, uptime, run_by = line.split()
+        return cls(event, job, int(attempt), float(uptime), run_by)
 
 
 def test_every_job_succeeds_once_whatever_befalls_its_workers(
@@ -105,9 +114,9 @@ def test_every_job_succeeds_once_whatever_befalls_its_workers(
         Crew(short.url, workers.environment, s3.endpoint, tmp_path, ("--cores", "2")) as crew,
     ):
         crew.hire(SIZE.workers)
-        short.put_many([new_job("first", chance, file)])
+        short.put_many([noting(0, chance, file)])
         eventually(file.read_text)
-        ids = ["first", *wreak_havoc(short, crew, chance, file)]
+        wreak_havoc(short, crew, chance, file)
         short.close()
         while short.reap() or not short.drained():
             crew.tend(time.monotonic())
@@ -116,17 +125,22 @@ def test_every_job_succeeds_once_whatever_befalls_its_workers(
         eventually(lambda: not leftovers.found(), seconds=5.0)
     seconds = time.monotonic() - began
     with ThreadPoolExecutor(8) as pool:
-        histories = list(pool.map(short.history, ids))
+        histories = list(pool.map(short.history, map("job-{}".format, range(SIZE.jobs))))
     notes = [Note.parse(line) for line in file.read_text().splitlines()]
     ends = check_endings(histories)
     pauses = check_notes(histories, notes)
     assert set(codes.values()) == {0}
     assert ends[OutcomeKind.LOST] > 0
+    # Whatever befalls a worker is not held against its job.
+    assert ends[OutcomeKind.FAILED] == 0
+    served = sum((note.event, note.run_by) == ("start", "server") for note in notes)
+    assert served > 0
     attempts = collections.Counter(len(history.attempts) for history in histories)
     print(  # noqa: T201 - the table is for whoever asks for it
-        f"\n{len(ids)} jobs on {SIZE.workers} workers of 2 cores, seed {SEED}: {seconds:.0f} s",
+        f"\n{SIZE.jobs} jobs on {SIZE.workers} workers of 2 cores, seed {SEED}: {seconds:.0f} s",
         *(f"  workers {harm.value:26} {crew.harms[harm]:6}" for harm in Harm),
         *(f"  attempts {kind.value:25} {count:6}" for kind, count in ends.items()),
+        f"  attempts run by a server {served:15}",
         *(f"  jobs with {n} attempt{'s' * (n > 1):14} {attempts[n]:17}" for n in sorted(attempts)),
         f"  shortest pause between attempts of a job {min(pauses):.2f} s, longest"
         f" {max(pauses):.1f} s",
@@ -135,9 +149,9 @@ def test_every_job_succeeds_once_whatever_befalls_its_workers(
     )
 
 
-def wreak_havoc(queue: Queue, crew: Crew, chance: random.Random, notes: Path) -> list[str]:
-    """Put the jobs over the time that harm is done; their ids."""
-    ids: list[str] = []
+def wreak_havoc(queue: Queue, crew: Crew, chance: random.Random, notes: Path) -> None:
+    """Put all jobs but the first over the time that harm is done."""
+    put = 1
     began = time.monotonic()
     harms = iter(lambda: chance.sample(list(Harm), len(Harm)), None)
     course = itertools.chain.from_iterable(harms)
@@ -150,18 +164,24 @@ def wreak_havoc(queue: Queue, crew: Crew, chance: random.Random, notes: Path) ->
         if now >= next_look:
             next_look = now + 1.0
             # Work is waiting until the very end of the harm.
-            due = math.ceil((SIZE.jobs - 1) * min(1.0, (now + 1.0 - began) / (SIZE.duration - 1.0)))
-            fresh = [new_job(f"job-{number}", chance, notes) for number in range(len(ids), due)]
-            ids += [job.id or "" for job in queue.put_many(fresh)]
+            due = math.ceil(SIZE.jobs * min(1.0, (now + 1.0 - began) / (SIZE.duration - 1.0)))
+            queue.put_many([noting(number, chance, notes) for number in range(put, due)])
+            put = max(put, due)
             queue.reap()
         time.sleep(0.05)
-    return ids
 
 
-def new_job(name: str, chance: random.Random, notes: Path) -> NewJob:
+def noting(number: int, chance: random.Random, notes: Path) -> NewJob:
+    """The job of this number, to run plainly, after a preparation or on a server."""
     tenths = round(10 * chance.uniform(0.1, SIZE.longest))
-    job = CommandJob(NOTING, env={"NOTES": str(notes), "TENTHS": str(tenths)})
-    return NewJob(job.to_payload(), id=name, max_attempts=100)
+    job = CommandJob(
+        NOTING,
+        env={"NOTES": str(notes), "TENTHS": str(tenths)},
+        prepare=PREPARE if number % 3 == 1 else None,
+        server=SERVER if number % 3 == 2 else None,
+        log=number % 4 == 0,
+    )
+    return new_job(job, id=f"job-{number}", max_attempts=100)
 
 
 def check_endings(histories: list[History]) -> collections.Counter[OutcomeKind]:
