@@ -563,3 +563,40 @@ def test_a_job_runs_plainly_when_its_server_is_of_no_use(queue: Queue, workers: 
     assert results[1].tail.endswith("plain\n")
     assert "plain" not in results[2].tail
     assert "exit code 3" in results[2].tail
+
+
+def test_the_readmes_server_works_as_printed(bench: Bench, tmp_path: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    section = readme[readme.index("## A persistent server") :]
+    call, program, *_ = (block.split("```")[0] for block in section.split("```python\n")[1:])
+    assert "server.py" in call
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    (prepared / "server.py").write_text(program)
+    (prepared / "task.py").write_text(
+        "import os, sys\nprint(os.getcwd(), os.environ['KEY'], os.getppid())\n"
+        "sys.stdout.flush()\nsys.exit(int(os.environ['CODE']))\n"
+    )
+    (prepared / "crash.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
+    (prepared / "broken.py").write_text("raise KeyError('oops')\n")
+
+    def run(task: str, code: int = 0) -> int | None:
+        ended = bench.run(
+            {"run": task},
+            server=f"PATH={Path(sys.executable).parent}:$PATH\nexec python server.py",
+            prepared=prepared,
+            KEY="k",
+            CODE=str(code),
+            GHA_WORKER_PREPARED=str(prepared),
+        )
+        assert ended.ending is Ending.ITSELF, bench.log()
+        return ended.exit_code
+
+    assert run("task.py", 0) == 0
+    directory, key, first = bench.log().split()
+    assert (directory, key) == (str(bench.root / "jobs" / "1" / "work"), "k")
+    assert run("task.py", 3) == 3
+    assert bench.log().split()[2] == first, "the same server forked both"
+    assert run("crash.py") == 137
+    assert run("broken.py") == 1
+    assert "KeyError: 'oops'" in bench.log()

@@ -20,7 +20,7 @@ import os
 import select
 import signal
 import time
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gha_worker._process_tree import (
     Tree,
@@ -29,6 +29,9 @@ from gha_worker._process_tree import (
     set_oom_score,
     signal_name,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ENDED_ITSELF = "exited"
 ENDED_BY_LIMIT = "limit"
@@ -251,44 +254,43 @@ def _become_script(task: Message, passed: tuple[int, ...]) -> NoReturn:
 
 
 def remove_tree(path: str) -> None:
-    """Delete a directory as far as this user can: of any depth, read-only directories included."""
-    numbers = itertools.count()
-    stuck: set[str] = set()
-    while names := set(_names(path)) - stuck:
-        for name in names:
-            entry = f"{path}/{name}"
-            try:
-                _remove(entry, above=f"{path}/.{os.getpid()}.{next(numbers)}")
-            except OSError:
-                stuck.add(name)
-    with contextlib.suppress(OSError):
-        os.rmdir(path)  # noqa: PTH106  # pathlib starts slowly
+    """Delete a directory as far as this user can: of any depth, read-only directories included.
 
-
-def _names(path: str) -> list[str]:
-    with contextlib.suppress(OSError):
-        return os.listdir(path)  # noqa: PTH208  # likewise
-    return []
-
-
-def _remove(path: str, above: str) -> None:
-    """Delete a file, or a directory whose directories get names that begin with `above`.
-
-    Moved up they are never deep, whatever a job has built.
+    What others put there meanwhile may stay.
     """
-    if os.path.islink(path) or not os.path.isdir(path):  # noqa: PTH112, PTH114  # likewise
-        os.unlink(path)  # noqa: PTH108  # likewise
-        return
-    os.chmod(path, 0o700)  # noqa: PTH101  # likewise
-    with os.scandir(path) as entries:
-        for number, entry in enumerate(entries):
-            with contextlib.suppress(OSError):
-                if entry.is_dir(follow_symlinks=False):
-                    os.chmod(entry.path, 0o700)  # noqa: PTH101  # likewise
-                    os.rename(entry.path, f"{above}.{number}")  # noqa: PTH104  # likewise
-                else:
-                    os.unlink(entry.path)  # noqa: PTH108  # likewise
-    os.rmdir(path)  # noqa: PTH106  # likewise
+    with contextlib.suppress(OSError):
+        if os.path.islink(path):  # noqa: PTH114  # pathlib starts slowly
+            return
+        os.chmod(path, 0o700)  # noqa: PTH101  # likewise
+        left = [f"{path}/{name}" for name in os.listdir(path)]  # noqa: PTH208  # likewise
+        # A directory in a directory is moved up before it is emptied: so no path gets longer than
+        # these, whatever a job has built.
+        fresh = (f"{path}/.{os.getpid()}.{number}" for number in itertools.count())
+        while left:
+            left = [moved for entry in left for moved in _remove(entry, fresh)]
+        os.rmdir(path)  # noqa: PTH106  # likewise
+
+
+def _remove(path: str, fresh: Iterator[str]) -> list[str]:
+    """Delete a file, or a directory but for the directories in it; where these have been moved."""
+    moved = []
+    with contextlib.suppress(OSError):
+        if os.path.islink(path) or not os.path.isdir(path):  # noqa: PTH112, PTH114  # likewise
+            os.unlink(path)  # noqa: PTH108  # likewise
+            return []
+        os.chmod(path, 0o700)  # noqa: PTH101  # likewise
+        with os.scandir(path) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        above = next(fresh)
+                        os.chmod(entry.path, 0o700)  # noqa: PTH101  # likewise
+                        os.rename(entry.path, above)  # noqa: PTH104  # likewise
+                        moved.append(above)
+                    else:
+                        os.unlink(entry.path)  # noqa: PTH108  # likewise
+        os.rmdir(path)  # noqa: PTH106  # likewise
+    return moved
 
 
 def main() -> None:
