@@ -13,6 +13,7 @@ import pytest
 from process_watch import eventually
 
 from gha_queue import OutcomeKind, Queue
+from gha_queue.testing import Answer, FaultProxy
 from gha_worker import CommandJob, CommandResult, Reason, Resources, submit
 from gha_worker._verdict import Exit, verdict
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from conftest import Workers
 
     from gha_queue import Job, Outcome
+    from gha_queue.testing import S3Server
 
     Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -245,7 +247,7 @@ def test_braces_stand_for_the_line_and_one_failure_is_exit_code_123(
     code, log, said = end_of(command)
     assert (code, log) == (Exit.SOME_FAILED, "0-0\n3-3\n0-0\n")
     assert re.fullmatch(
-        r"gha-worker: job \w+: exit code 3\ngha-worker: 1 of 3 jobs did not succeed\n", said
+        r"gha-worker: job \w+-2: exit code 3\ngha-worker: 1 of 3 jobs did not succeed\n", said
     )
 
 
@@ -318,3 +320,29 @@ def test_a_job_that_nobody_takes_says_how_to_start_a_worker(queue: Queue, start:
     assert said == (
         f"gha-worker: job {job.id} waits for a worker; to start one: gha-worker run {queue.url}\n"
     )
+
+
+def test_who_follows_a_retried_job_sees_how_the_retry_ended(queue: Queue, start: Start) -> None:
+    submit(queue, CommandJob("true"), id="x")
+    for code in (4, 0):
+        claim = eventually(lambda: queue.claim("tester"))
+        assert claim is not None
+        result = CommandResult(Reason.EXITED, code, None, 0.1, "why", f"tail {code}\n").to_json()
+        if code:
+            claim.fail(result)
+            queue.retry("x")
+        else:
+            claim.complete(result)
+    assert end_of(start("--id", "x", "--", "true"))[:2] == (0, "tail 0\n")
+
+
+def test_a_store_that_stays_away_says_how_to_go_on(
+    s3: S3Server, queue: Queue, start: Start
+) -> None:
+    with FaultProxy(s3.endpoint) as proxy:
+        proxy.plan = lambda request: Answer(503, "SlowDown") if "jobs/x" in request.key else None
+        command = start("--id", "x", "--", "true", AWS_ENDPOINT_URL_S3=proxy.endpoint)
+        code, _, said = end_of(command)
+    assert code == Exit.NEVER_RAN
+    assert "the same command with --id x follows it" in said
+    assert "gives no usable answer" in said

@@ -82,7 +82,8 @@ _EXIT_CODES = "Exit codes:\n\n\b\n" + "\n".join(
 @click.option(
     "--prepare",
     metavar="SCRIPT",
-    help="Bash that runs once per worker, in $GHA_WORKER_PREPARED, before the first such job.",
+    help="Bash that runs once per worker before the first such job. What it leaves in "
+    "$GHA_WORKER_TEMPLATE is where each job starts.",
 )
 @click.option(
     "--attempts", type=int, default=1, show_default=True, help="How often it may fail or be lost."
@@ -97,7 +98,11 @@ _EXIT_CODES = "Exit codes:\n\n\b\n" + "\n".join(
 @click.option("--priority", type=int, default=5, show_default=True, help="0 first, 9 last.")
 @click.option("--delay", type=float, default=0.0, help="Seconds before it may start.")
 @click.option("--name", default="", help="What public logs call it.  [default: its id]")
-@click.option("--id", "job_id", help="Safe to put twice: the second one follows the first.")
+@click.option(
+    "--id",
+    "job_id",
+    help="Safe to put twice: the second one follows the first. With --lines ID-1, ID-2 and so on.",
+)
 def submit(
     *,
     queue_url: str,
@@ -121,7 +126,7 @@ def submit(
 
     CMD is a command with its arguments, as xargs takes it; for anything else use `bash -c`. It
     runs on whatever machine has a worker: gha-worker run QUEUE_URL. A queue that is not there is
-    created. Ctrl-C cancels the job.
+    created. Ctrl-C cancels what was put.
 
     With --lines every line of stdin is a job. {} stands for it anywhere in CMD; without {} it is
     the last argument. Their logs are printed one after another, in the order of the lines.
@@ -131,6 +136,9 @@ def submit(
 
     from gha_queue import QueueError
     from gha_worker._submit import new_job
+
+    # Known before anything is put, so that it can be cancelled at any time.
+    known = job_id or secrets.token_hex(8)
 
     def new(number: int | None = None, line: str = "") -> NewJob:
         suffix = "" if number is None else f"-{number}"
@@ -145,14 +153,14 @@ def submit(
             name=name and name + suffix,
             log=True,
         )
-        # Known before it is put, so that it can be cancelled at any time.
-        known = secrets.token_hex(8) if job_id is None else job_id + suffix
-        return new_job(job, id=known, max_attempts=attempts, priority=priority, delay=delay)
+        return new_job(
+            job, id=known + suffix, max_attempts=attempts, priority=priority, delay=delay
+        )
 
     try:
         items = [new(number, line) for number, line in _lines()] if lines else [new()]
         with _Stop() as stop:
-            code = _run(queue_url, items, stop, lines=lines, detach=detach)
+            code = _run(queue_url, items, known, stop, lines=lines, detach=detach)
     except (QueueError, WorkerError) as error:
         _say(str(error))
         wrong_usage = isinstance(error, (ValueError, InvalidJobError))
@@ -165,8 +173,12 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _run(url: str, items: Sequence[NewJob], stop: _Stop, *, lines: bool, detach: bool) -> int:
+def _run(
+    url: str, items: Sequence[NewJob], known: str, stop: _Stop, *, lines: bool, detach: bool
+) -> int:
     from concurrent.futures import ThreadPoolExecutor
+
+    from gha_queue import StoreUnavailableError
 
     # In threads, so that a signal breaks off the wait for a request, and never a request.
     pool = ThreadPoolExecutor(_AT_ONCE)
@@ -188,6 +200,9 @@ def _run(url: str, items: Sequence[NewJob], stop: _Stop, *, lines: bool, detach:
     except (BrokenPipeError, _StoppedError) as why:
         _cancel(queue, items)
         _leave(why.code if isinstance(why, _StoppedError) else Exit.PIPE_CLOSED)
+    except StoreUnavailableError:
+        _say(f"what was put goes on, and the same command with --id {known} follows it")
+        raise
 
 
 def _put(queue: Queue, items: Sequence[NewJob]) -> list[Job]:
@@ -208,13 +223,7 @@ def _put(queue: Queue, items: Sequence[NewJob]) -> list[Job]:
 
 
 def _show_one(queue: Queue, job_id: str, pool: Executor, stop: _Stop) -> int:
-    from gha_queue import StoreUnavailableError
-
-    try:
-        end = stop.wait(pool.submit(_show, queue, job_id, sys.stdout.buffer))
-    except StoreUnavailableError:
-        _say(f"job {job_id} goes on: the same command with --id {job_id} follows it")
-        raise
+    end = stop.wait(pool.submit(_show, queue, job_id, sys.stdout.buffer))
     if end.message:
         _say(f"job {job_id}: {end.message}")
     return end.code
@@ -276,8 +285,8 @@ def _show(queue: Queue, job_id: str, out: IO[bytes]) -> Verdict:
         out.flush()
     outcome = queue.wait(job_id)
     end = verdict(outcome)
-    # What came of no log, or lies beyond its limit, may still stand in the result.
-    if attempt != outcome.attempt or size > LIMIT:
+    # What is in no log, that of a retry or what lies beyond the limit, may stand in the result.
+    if (job_id, attempt) != (outcome.job_id, outcome.attempt) or size > LIMIT:
         out.write(end.tail.encode())
         out.flush()
     return end
