@@ -281,7 +281,7 @@ def test_a_job_within_its_share_is_left_to_the_kernel(jobs: Jobs, kernel: Kernel
 
 
 @linux
-def test_the_next_one_is_condemned_only_after_the_memory_of_the_last_had_time_to_return(
+def test_nobody_else_is_condemned_while_a_condemned_job_holds_its_memory(
     jobs: Jobs, kernel: Kernel
 ) -> None:
     kernel.left(8000)
@@ -295,12 +295,24 @@ def test_the_next_one_is_condemned_only_after_the_memory_of_the_last_had_time_to
         kernel.left(0)
         eventually(lambda: worst.condemned)
         wait_for_looks(watch, jobs)
-        assert second.condemned == 0
+        assert (worst.condemned, second.condemned) == (1, 0)
+
+
+@linux
+def test_the_memory_of_a_condemned_job_has_time_to_return(jobs: Jobs, kernel: Kernel) -> None:
+    kernel.left(8000)
+    worst, second = jobs.holding(60), jobs.holding(30)
+    with (
+        MemoryWatch(16384, kernel.root) as watch,
+        watch.follow(second.pid, 10, second.condemn),
+        watch.follow(worst.pid, 10, worst.condemn_and_end),
+    ):
+        wait_for_looks(watch, jobs)
+        kernel.left(0)
+        eventually(lambda: worst.condemned)
         ended = time.monotonic()
-        worst.end()
         eventually(lambda: second.condemned)
         assert time.monotonic() - ended > 1.0
-        assert worst.condemned == 1
 
 
 @linux

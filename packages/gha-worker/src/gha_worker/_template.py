@@ -44,7 +44,7 @@ def copy_tree(source: Path, target: Path) -> None:
                 elif entry.is_file():
                     copier.copy(entry, path)
     # Only now: a directory may be read-only, and its time changes with what comes into it.
-    for here, there in reversed(directories):
+    for here, there in directories:
         shutil.copystat(here, there)
 
 
