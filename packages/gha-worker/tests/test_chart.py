@@ -211,6 +211,18 @@ def test_a_bar_is_where_its_jobs_are_but_for_what_nobody_can_see(
         assert max(bar.end for bar in covering) >= end - unseen
 
 
+def test_widening_what_could_not_be_seen_moves_nothing_else() -> None:
+    pairs = 150
+    records = []
+    for at in range(pairs):
+        records += [job(1, at * 5.1, 5), job(1, at * 5.1 + 5, 0.1, state="failed")]
+    bars = read(drawn(*records))
+    assert len(bars) == 2 * pairs
+    for bar, record in zip(bars, records, strict=True):
+        assert bar.begin == pytest.approx(record.began - NOON, abs=5)
+        assert bar.end == pytest.approx(record.ended - NOON, abs=5)
+
+
 def test_slots_that_overlap_by_a_moment_stay_one_row() -> None:
     bars = read(drawn(job(1, 0, 10.002, "a"), job(1, 10, 10, "b"), job(1, 15, 2, "within")))
     assert [(bar.begin, bar.end) for bar in bars[:2]] == [(0, 10.002), (10.002, 20)]

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -216,11 +217,20 @@ def test_outside_github_a_secret_is_never_written() -> None:
     assert log.getvalue() == ""
 
 
+class Slow(io.StringIO):
+    """A log that lets other threads on in the middle of a write."""
+
+    def write(self, text: str) -> int:
+        for line in text.splitlines(keepends=True):
+            super().write(line)
+            time.sleep(0)
+        return len(text)
+
+
 def test_lines_of_many_threads_never_mix(tmp_path: Path) -> None:
     output = tmp_path / "output"
     output.write_text("x" * 9000 + "\n")
-    file = tmp_path / "log"
-    with file.open("w") as log:
+    with Slow() as log:
         journal = Journal(log, GITHUB, echo=True)
 
         def work(slot: int) -> None:
@@ -234,7 +244,7 @@ def test_lines_of_many_threads_never_mix(tmp_path: Path) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    found = commands(file.read_text())
+        found = commands(log.getvalue())
     groups = [at for at, (name, _) in enumerate(found) if name == "group"]
     assert len(groups) == 160
     assert all(found[at + 1][0] == "endgroup" for at in groups)

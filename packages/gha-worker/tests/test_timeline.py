@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import tracemalloc
 from dataclasses import dataclass, field, replace
@@ -124,6 +125,7 @@ def test_jobs_do_not_wait_for_a_store_that_hangs() -> None:
     for record in numbered(1000):
         timeline.add(record)
         timeline.flush_when_due()
+    assert sum(thread.name == "timeline" for thread in threading.enumerate()) == 1
     waited.append(time.monotonic() - began)
     timeline.flush()
     assert shelf.jobs() == [*map(str, range(1000))]

@@ -39,9 +39,11 @@ _AXES = (
 )
 """The distance of ticks for spans up to so many seconds, so that each has room for its text."""
 
+# In pixels, about: all bars side by side, one that can still be seen, a character.
 _WIDTH = 800
 _THINNEST = 4
 _PER_CHARACTER = 7
+
 _LABEL = 20
 _PLAIN = frozenset(" ._-/+=()@")
 
@@ -120,7 +122,7 @@ class _Bar:
         thin = self.jobs > 1 or self.end - self.begin < blur
         return same and thin and (following.jobs > 1 or following.end - following.begin < blur)
 
-    def with_(self, following: _Bar) -> _Bar:
+    def extended_by(self, following: _Bar) -> _Bar:
         worst = max(self.mark, following.mark, key=list(_TAGS).index)
         jobs = self.jobs + following.jobs
         end = max(self.end, following.end)
@@ -128,22 +130,22 @@ class _Bar:
 
 
 def _few(bars: Iterable[_Bar], most: int) -> tuple[list[_Bar], int]:
-    """The bars in their order, at most about `most`, and how many milliseconds are blurred."""
+    """At most `most` bars in their order, but one for each slot, and the milliseconds of blur."""
     found = sorted(bars, key=lambda bar: (bar.slot, bar.begin))
     span = _span(found)
     blur = max(1, span * _THINNEST // _WIDTH)
-    found = _joined(found, blur)
-    while len(found) > most and blur <= span:
-        blur *= 2
+    while True:
         found = _joined(found, blur)
-    return found, blur
+        if len(found) <= most or blur > span:
+            return found, blur
+        blur *= 2
 
 
 def _joined(bars: list[_Bar], blur: int) -> list[_Bar]:
     joined: list[_Bar] = []
     for bar in bars:
         if joined and joined[-1].joins(bar, blur):
-            joined[-1] = joined[-1].with_(bar)
+            joined[-1] = joined[-1].extended_by(bar)
         else:
             joined.append(bar)
     return joined
