@@ -520,7 +520,8 @@ def test_a_worker_that_is_killed_takes_servers_and_jobs_with_it(tmp_path: Path) 
     root = tmp_path / "worker"
     root.mkdir()
     command = [sys.executable, "-c", WORKER, str(root), SCRIPT]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline() == b"up\n"

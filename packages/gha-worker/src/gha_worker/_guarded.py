@@ -43,7 +43,8 @@ class Task:
     At `deadline` everything is killed at once; at `limit` it is asked to end and killed after
     `grace` seconds. `home` is deleted by the guard if the worker is gone. `title` stands for the
     shell in listings of processes and is neither ``sh`` nor begins with a dash, which bash would
-    read as orders; `nice` is how much more the script yields to others than the worker does.
+    read as orders; its ``$BASH`` is then the user's login shell. `nice` is how much more the script
+    yields to others than the worker does.
     """
 
     script: Path
