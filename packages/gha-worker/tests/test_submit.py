@@ -107,6 +107,13 @@ def test_a_command_prints_what_its_job_prints_while_it_runs_and_exits_with_its_c
     assert end_of(command) == (9, "two\n", "")
 
 
+def test_the_log_has_every_attempt_and_no_secret(workers: Workers, start: Start) -> None:
+    script = 'echo "$GHA_WORKER_ATTEMPT: $KEY."; test $GHA_WORKER_ATTEMPT = 2'
+    workers.start(KEY="k-value-5d1")
+    command = start("--attempts", "2", "--secret", "KEY", "--", "bash", "-c", script)
+    assert end_of(command) == (0, "1: ***.\n2: ***.\n", "")
+
+
 def test_every_end_has_its_exit_code(queue: Queue, workers: Workers, start: Start) -> None:
     commands = [
         start("--", "true"),
