@@ -37,9 +37,9 @@ class Parts(Protocol):
 class Timeline:
     """Writes the records of `worker`'s jobs to `files`; safe to call from any thread.
 
-    A part holds what is new: 1 PUT for each `period` in seconds in which jobs ended, or for 500 jobs. A
-    store that does not answer is asked again later; up to 5,000 records wait for it in memory,
-    and the oldest go first. `say` is told when the timeline is not complete.
+    A part holds what is new: 1 PUT for each `period` in seconds in which jobs ended, or for 500
+    jobs. A store that does not answer is asked again later; up to 5,000 records wait for it in
+    memory, and the oldest go first. `say` is told when the timeline is not complete.
     """
 
     def __init__(
