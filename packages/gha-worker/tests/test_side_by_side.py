@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -288,3 +289,21 @@ def test_the_job_that_takes_the_memory_of_others_is_ended_and_told_what_to_ask_f
     assert result.peak_memory_mb is not None
     assert result.peak_memory_mb > 100
     assert "its share was 100 MB; put it again with memory_mb=" in result.message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
+def test_a_preparation_that_nobody_can_copy_fails_its_job_and_not_the_worker(
+    queue: Queue, workers: Workers
+) -> None:
+    prepare = Prepare("sealed", 'touch "$GHA_WORKER_TEMPLATE/x"; chmod 0 "$GHA_WORKER_TEMPLATE/x"')
+    sealed = submit(queue, CommandJob("true", prepare=prepare))
+    good = submit(queue, CommandJob("true"))
+    queue.close()
+    worker = workers.start()
+    assert worker.wait() == 0, worker.log()
+    outcome = queue.outcome(sealed.id)
+    assert outcome is not None
+    result = CommandResult.from_json(outcome.error)
+    assert result.reason is Reason.PREPARE_FAILED
+    assert "cannot read" in result.message
+    assert ends(queue, [good.id]) == [OutcomeKind.SUCCEEDED]

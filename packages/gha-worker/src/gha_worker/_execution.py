@@ -197,7 +197,10 @@ class Execution:
                 unprepared = self._prepare(ticket, self._job.prepare, limit)
                 if unprepared is not None:
                     return unprepared
-                ticket.copy_template(Path(self._place.directory))
+                try:
+                    ticket.copy_template(Path(self._place.directory))
+                except PermissionError as error:
+                    return _unreadable(error)
                 return self._run_script(limit, ticket.directory)
         except OSError as error:
             raise MachineError(str(self._machine.root), error) from error
@@ -308,7 +311,8 @@ class Execution:
                     if interruption is not None:
                         running.stop(interruption.grace)
                 self._bell.wait(_LOOK, [running])
-        peak = max(use.peak_mb or 0, ended.peak_memory_mb or 0) or None
+        # What its end tells counts mapped files as well; it is for jobs too short for the watch.
+        peak = use.peak_mb or ended.peak_memory_mb
         return _Seen(ended, interruption, Memory(self._memory_mb, peak, use.machine_ran_out))
 
     def _unstarted(self, ended: Ended, interruption: Interruption | None = None) -> _Seen:
@@ -334,3 +338,12 @@ class Execution:
         except OSError:
             return ""  # the job has deleted it
         return tail
+
+
+def _unreadable(error: PermissionError) -> Finished:
+    # The job's fault, not the machine's: the next machine would prepare the same.
+    message = (
+        f"The preparation left {error.filename}, which its own user cannot read, for each job to"
+        " copy; change its owner or mode at the end of prepare.script."
+    )
+    return Finished(CommandResult(Reason.PREPARE_FAILED, None, None, 0.0, message, ""))
