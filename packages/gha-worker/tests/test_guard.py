@@ -135,6 +135,31 @@ def test_what_a_script_leaves_behind_is_killed(bench: Bench) -> None:
         assert not alive(bench.escaped_pid())
 
 
+HEADLESS = """
+import ctypes, os, sys, threading, time
+
+def live_on():
+    while open("/proc/self/stat").read().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    open(sys.argv[1], "w").write(str(os.getpid()))
+    time.sleep(60)
+
+threading.Thread(target=live_on).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_whose_first_thread_has_ended_is_killed_too(bench: Bench) -> None:
+    (bench.work / "headless.py").write_text(HEADLESS)
+    file = bench.directory / "headless"
+    wait_for_it = f"while [ ! -s {file} ]; do sleep 0.01; done"
+    script = f"{sys.executable} headless.py {file} & {wait_for_it}"
+    with bench.start(script) as guarded:
+        assert wait(guarded).exit_code == 0
+        pid = read_pid(file)
+    assert not Path(f"/proc/{pid}").exists()
+
+
 def test_the_limit_ends_the_whole_tree(bench: Bench) -> None:
     with bench.start(bench.escaped() + "sleep 60", limit=1.0) as guarded:
         assert wait(guarded).ending is Ending.LIMIT
