@@ -163,6 +163,7 @@ def test_more_tasks_than_vms_are_spread_over_all_of_them_and_then_packed(
         submit(queue, CommandJob(script, timeout=120), id=f"job{number}")
     run = Supervised(request.node.name, queue)
     try:
+        until(lambda: queue.state().slots == 1, 20, "the spreading")
         until(lambda: len(list(begun.iterdir())) == 8, 60, "four tasks on each of two VMs")
         in_order = sorted(begun.iterdir(), key=lambda file: file.stat().st_mtime_ns)
         vms = [file.name.partition(".")[2] for file in in_order]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gha_dispatch import GitHub, WorkflowRun
     from gha_queue import Queue, WorkerSeen
-    from metaflow_extensions.gha.prerequisites.resources import StepResources
+    from metaflow_extensions.gha.prerequisites.resources import StepResources, VmSize
 
 T = TypeVar("T")
 
@@ -252,8 +252,10 @@ class Supervisor(threading.Thread):
         if any(wave.booting(now) for wave in self._waves):
             self._ask_github(now)
         booting = sum(wave.booting(now) for wave in self._asked_for)
-        if stats.ready and not alive and not stats.running and self._hopeless(now, seen):
-            return LOOK
+        if stats.ready and not alive and not stats.running:
+            # What the VMs have told is read once, before others are asked for.
+            if (not booting and self._too_big(seen)) or self._hopeless(now):
+                return LOOK
         late = any(wave.is_late(now) for wave in self._asked_for)
         demand = Demand(stats.ready, stats.running, alive, booting, self._run.limit, late)
         self._share_vms(demand.slots(self._slots))
@@ -291,12 +293,8 @@ class Supervisor(threading.Thread):
             if jobs or now - wave.sent_at > ASK_GITHUB:
                 wave.open_jobs = sum(1 for job in jobs if job.status != "completed")
 
-    def _hopeless(self, now: float, seen: tuple[WorkerSeen, ...]) -> bool:
+    def _hopeless(self, now: float) -> bool:
         """Whether VMs do not come, or come and do not work; then the run ends here."""
-        too_big = self._tolerate(lambda: self._too_big(seen))
-        if too_big is not None:
-            self._give_up(too_big.message)
-            return True
         last = self._waves[-1] if self._waves else None
         barren = [wave for wave in self._waves[-2:] if not wave.arrived and wave.open_jobs == 0]
         if len(barren) > 1:  # one alone may have met a passing fault
@@ -319,21 +317,28 @@ class Supervisor(threading.Thread):
             return True
         return False
 
-    def _too_big(self, seen: tuple[WorkerSeen, ...]) -> UnmetError | None:
-        """What waits and was left by VMs because none of them could hold it."""
+    def _too_big(self, seen: tuple[WorkerSeen, ...]) -> bool:
+        """Whether the VMs have left work behind that none of them could hold; then the run ends here."""
+        largest = self._tolerate(lambda: self._largest(seen))
+        waiting = self._tolerate(self._waiting_steps) if largest is not None else None
+        if largest is None or waiting is None:
+            return False
+        try:
+            require_room(waiting, largest)
+        except UnmetError as error:
+            self._give_up(error.message)
+            return True
+        return False
+
+    def _largest(self, seen: tuple[WorkerSeen, ...]) -> VmSize | None:
+        told = [self._queue.worker(worker.name) for worker in seen]
+        return largest_of(worker.info for worker in told if worker is not None)
+
+    def _waiting_steps(self) -> dict[str, StepResources]:
         from gha_queue import State
 
         waiting = {step_of(job.id) for job in self._queue.jobs(State.READY)}
-        told = [self._queue.worker(worker.name) for worker in seen]
-        largest = largest_of(each.info for each in told if each is not None)
-        if largest is None:
-            return None
-        try:
-            steps = self._run.steps.items()
-            require_room({step: asked for step, asked in steps if step in waiting}, largest)
-        except UnmetError as error:
-            return error
-        return None
+        return {step: asked for step, asked in self._run.steps.items() if step in waiting}
 
     def _start_wave(self, size: int) -> None:
         self._send(Wave(secrets.token_hex(4), size, self._clock()))

@@ -38,6 +38,8 @@ class GhaDecorator(StepDecorator):  # type: ignore[misc]  # Metaflow ships no ty
     """
     Specifies that this step should execute on GitHub Actions VMs.
 
+    Use `@resources` to say how many cores and how much memory (in MB) a task needs; as many tasks as fit share a VM.
+
     Parameters
     ----------
     workers : int, default 20
