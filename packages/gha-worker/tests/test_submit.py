@@ -13,7 +13,7 @@ import pytest
 from process_watch import eventually
 
 from gha_queue import OutcomeKind, Queue
-from gha_queue.testing import Answer, FaultProxy
+from gha_queue.testing import Answer, Delay, FaultProxy
 from gha_worker import CommandJob, CommandResult, Reason, Resources, submit
 from gha_worker._verdict import Exit, verdict
 
@@ -185,6 +185,34 @@ def test_a_signal_cancels_the_job_and_says_so(
     outcome = queue.outcome(job.id)
     assert outcome is not None
     assert outcome.kind is OutcomeKind.CANCELLED
+
+
+def test_a_signal_that_comes_twice_at_once_cancels_the_job_as_well(
+    queue: Queue, start: Start
+) -> None:
+    command = start("--", "sleep", "60")
+    job = only_job(queue)
+    command.send_signal(signal.SIGINT)
+    command.send_signal(signal.SIGTERM)
+    code, _, said = end_of(command)
+    assert code in {130, 143}
+    assert said == f"gha-worker: job {job.id} is cancelled\n"
+
+
+def test_a_second_signal_ends_a_command_whose_store_hangs(
+    s3: S3Server, queue: Queue, start: Start
+) -> None:
+    with FaultProxy(s3.endpoint) as proxy:
+        command = start("--", "sleep", "60", AWS_ENDPOINT_URL_S3=proxy.endpoint)
+        only_job(queue)
+        proxy.plan = lambda _: Delay(PATIENCE)
+
+        def ended() -> bool:
+            command.send_signal(signal.SIGINT)
+            return command.poll() is not None
+
+        eventually(ended)
+        assert command.wait(PATIENCE) == 130
 
 
 def test_a_reader_that_goes_away_cancels_the_job(

@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -40,6 +41,7 @@ _AWAY = 600.0
 _AT_ONCE = 16
 _IN_MEMORY = 2**20
 _UNCLAIMED = 10.0
+_SAME_WISH = 1.0
 _EXIT_CODES = "Exit codes:\n\n\b\n" + "\n".join(
     f"{code:>5}  {meaning}" for code, meaning in MEANINGS.items()
 )
@@ -354,10 +356,15 @@ class _StoppedError(BaseException):
 
 
 class _Stop:
-    """Within its context the first signal to stop ends :meth:`wait`, and the second everything."""
+    """Within its context the first signal to stop ends :meth:`wait`, and a later one everything.
+
+    What comes within a second of the first is the same wish: a program that started this one may
+    pass a Ctrl-C on to it that the terminal has sent to both.
+    """
 
     def __init__(self) -> None:
         self._received: int | None = None
+        self._received_at = 0.0
         self._waits = False
 
     def __enter__(self) -> Self:
@@ -390,9 +397,12 @@ class _Stop:
             raise _StoppedError(self._received)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
         if self._received is not None:
-            os._exit(128 + number)
-        self._received = number
+            if now >= self._received_at + _SAME_WISH:
+                os._exit(128 + number)
+            return
+        self._received, self._received_at = number, now
         if self._waits:
             raise _StoppedError(number)
 
