@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import enum
 import math
 import signal
@@ -10,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gha_queue.testing import Delay, FaultProxy
@@ -33,19 +33,34 @@ class Harm(enum.Enum):
     CUT_OFF = "cut off"
 
 
+@dataclass(frozen=True)
+class Misfortune:
+    """What befell a worker, in seconds of time.monotonic; it does not recover from its death."""
+
+    worker: str
+    harm: Harm
+    began: float
+    ended: float
+
+
 class Member:
     """One worker process and its way to the store."""
 
     def __init__(
-        self, command: list[str], environment: Mapping[str, str], endpoint: str, log: Path
+        self,
+        name: str,
+        command: list[str],
+        environment: Mapping[str, str],
+        endpoint: str,
+        log: Path,
     ) -> None:
+        self.name = name
         self._harm: Harm | None = None
         self._until = 0.0
         with ExitStack() as stack:
             network = stack.enter_context(FaultProxy(endpoint, self._delay))
-            self.log = log
             self.process = subprocess.Popen(
-                command,
+                [*command, "--name", name],
                 env={**environment, "AWS_ENDPOINT_URL_S3": network.endpoint},
                 stdout=stack.enter_context(log.open("wb")),
                 stderr=subprocess.STDOUT,
@@ -57,14 +72,16 @@ class Member:
     def healthy(self) -> bool:
         return self._harm is None
 
-    def suffer(self, harm: Harm, seconds: float) -> None:
+    def suffer(self, harm: Harm, seconds: float) -> Misfortune:
         """Die, or be without time or without a network for so many seconds."""
-        self._until = time.monotonic() + seconds
+        now = time.monotonic()
+        self._until = math.inf if harm is Harm.KILLED else now + seconds
         self._harm = harm
         if harm is Harm.KILLED:
             self.process.kill()
         elif harm is Harm.FROZEN:
             self.process.send_signal(signal.SIGSTOP)
+        return Misfortune(self.name, harm, now, self._until)
 
     def recover(self, now: float) -> None:
         """Go on where the time of the harm is over at `now`."""
@@ -108,7 +125,7 @@ class Crew:
         self._folder = folder
         self._hired = 0
         self._members: list[Member] = []
-        self.harms: collections.Counter[Harm] = collections.Counter()
+        self.misfortunes: list[Misfortune] = []
 
     def __enter__(self) -> Self:
         return self
@@ -126,9 +143,10 @@ class Crew:
         for _ in range(count):
             self._hired += 1
             name = f"w{self._hired}"
-            command = [*self._command, "--name", name]
             log = self._folder / f"{name}.log"
-            self._members.append(Member(command, self._environment, self._endpoint, log))
+            self._members.append(
+                Member(name, self._command, self._environment, self._endpoint, log)
+            )
 
     def harm(self, harm: Harm, seconds: float, chance: random.Random) -> None:
         """Let one of the healthy come to harm; more than half of the crew is out for no time."""
@@ -136,8 +154,7 @@ class Crew:
         if harm is not Harm.KILLED and 2 * len(healthy) <= len(self._members):
             return
         victim = chance.choice(healthy)
-        victim.suffer(harm, seconds)
-        self.harms[harm] += 1
+        self.misfortunes.append(victim.suffer(harm, seconds))
         if harm is Harm.KILLED:
             self._members.remove(victim)
             victim.part(math.inf)
@@ -149,8 +166,8 @@ class Crew:
             member.recover(now)
 
     def finish(self, seconds: float) -> dict[str, int]:
-        """The exit code of each worker, by its log; all recover at once."""
+        """The exit code of each worker, by its name; all recover at once."""
         self.tend(math.inf)
-        codes = {str(member.log): member.part(seconds) for member in self._members}
+        codes = {member.name: member.part(seconds) for member in self._members}
         self._members.clear()
         return codes

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from chaos_crew import Crew, Harm
+from chaos_crew import Crew, Harm, Misfortune
 from github_harness import Leftovers
 from process_watch import eventually
 
@@ -42,24 +42,34 @@ class Size:
     workers: int
     jobs: int
     longest: float
-    """A job runs 0.1 s or up to so long."""
+    """A job runs 0.1 s or up to so long,"""
+    long: float
+    """and one of eight so long that its worker's misfortune finds it at work."""
     duration: float
     pause: float
     """Between one harm and the next, on average."""
 
 
 FULL = os.environ.get("GHA_WORKER_CHAOS") == "1"
-SIZE = Size(6, 500, 3.0, 120.0, 1.2) if FULL else Size(4, 24, 1.5, 3.0, 0.4)
+SIZE = Size(6, 500, 3.0, 8.0, 120.0, 1.2) if FULL else Size(4, 24, 1.5, 5.0, 3.0, 0.4)
 SEED = int(os.environ.get("GHA_WORKER_CHAOS_SEED", "1"))
 LEASE, HEARTBEAT = 3.0, 1.0
 UNHEARD = LEASE + 5.0
 """After so many seconds without a heartbeat a claim counts as lost."""
+SLACK = 2.0
+"""Seconds that a busy machine may take to end a process."""
+LASTING = {
+    Harm.KILLED: SLACK,
+    Harm.FROZEN: 0.75 * LEASE + SLACK,
+    Harm.CUT_OFF: 0.75 * LEASE + SLACK,
+}
+"""How long a job may go on when its worker has come to harm: a quarter of the lease is margin."""
 
 NOTING = """
 exec 9<> <(:)
 note() {
     read -r uptime _ < /proc/uptime
-    echo "$1 $GHA_WORKER_JOB $GHA_WORKER_ATTEMPT $uptime ${RUN_BY:-itself}" >> "$NOTES"
+    echo "$1 $GHA_WORKER_JOB $GHA_WORKER_ATTEMPT $GHA_WORKER_NAME $uptime ${RUN_BY:-itself}" >> "$NOTES"
 }
 [ -z "$GHA_WORKER_PREPARED" ] || [ -e "$GHA_WORKER_PREPARED/whole" ] || exit 9
 note start
@@ -91,13 +101,14 @@ class Note:
     event: str
     job: str
     attempt: int
+    worker: str
     uptime: float
     run_by: str
 
     @classmethod
     def parse(cls, line: str) -> Note:
-        event, job, attempt, uptime, run_by = line.split()
-        return cls(event, job, int(attempt), float(uptime), run_by)
+        event, job, attempt, worker, uptime, run_by = line.split()
+        return cls(event, job, int(attempt), worker, float(uptime), run_by)
 
 
 def test_every_job_succeeds_once_whatever_befalls_its_workers(
@@ -129,6 +140,7 @@ def test_every_job_succeeds_once_whatever_befalls_its_workers(
     notes = [Note.parse(line) for line in file.read_text().splitlines()]
     ends = check_endings(histories)
     pauses = check_notes(histories, notes)
+    survivals = check_ends(crew.misfortunes, notes)
     assert set(codes.values()) == {0}
     assert ends[OutcomeKind.LOST] > 0
     # Whatever befalls a worker is not held against its job.
@@ -138,7 +150,10 @@ def test_every_job_succeeds_once_whatever_befalls_its_workers(
     attempts = collections.Counter(len(history.attempts) for history in histories)
     print(  # noqa: T201 - the table is for whoever asks for it
         f"\n{SIZE.jobs} jobs on {SIZE.workers} workers of 2 cores, seed {SEED}: {seconds:.0f} s",
-        *(f"  workers {harm.value:26} {crew.harms[harm]:6}" for harm in Harm),
+        *(
+            f"  workers {harm.value:26} {len(went_on):6}, a job went on for {max(went_on):.2f} s"
+            for harm, went_on in survivals.items()
+        ),
         *(f"  attempts {kind.value:25} {count:6}" for kind, count in ends.items()),
         f"  attempts run by a server {served:15}",
         *(f"  jobs with {n} attempt{'s' * (n > 1):14} {attempts[n]:17}" for n in sorted(attempts)),
@@ -173,7 +188,7 @@ def wreak_havoc(queue: Queue, crew: Crew, chance: random.Random, notes: Path) ->
 
 def noting(number: int, chance: random.Random, notes: Path) -> NewJob:
     """The job of this number, to run plainly, after a preparation or on a server."""
-    tenths = round(10 * chance.uniform(0.1, SIZE.longest))
+    tenths = round(10 * (SIZE.long if number % 8 == 7 else chance.uniform(0.1, SIZE.longest)))
     job = CommandJob(
         NOTING,
         env={"NOTES": str(notes), "TENTHS": str(tenths)},
@@ -221,3 +236,19 @@ def check_notes(histories: list[History], notes: list[Note]) -> list[float]:
             if before.attempt != after.attempt
         ]
     return pauses
+
+
+def check_ends(misfortunes: list[Misfortune], notes: list[Note]) -> dict[Harm, list[float]]:
+    """No job outlived its worker's lease; how many seconds the last of each worker went on."""
+    uptime = float(Path("/proc/uptime").read_text().split()[0]) - time.monotonic()
+    survivals: dict[Harm, list[float]] = {harm: [] for harm in Harm}
+    for misfortune in misfortunes:
+        began, ended = misfortune.began + uptime, misfortune.ended + uptime
+        signs = [
+            note.uptime - began
+            for note in notes
+            if note.worker == misfortune.worker and began < note.uptime < ended
+        ]
+        survivals[misfortune.harm].append(max(signs, default=0.0))
+        assert survivals[misfortune.harm][-1] < LASTING[misfortune.harm], misfortune
+    return survivals
