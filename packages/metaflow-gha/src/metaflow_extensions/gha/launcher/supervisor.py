@@ -252,10 +252,10 @@ class Supervisor(threading.Thread):
         if any(wave.booting(now) for wave in self._waves):
             self._ask_github(now)
         booting = sum(wave.booting(now) for wave in self._asked_for)
-        if stats.ready and not alive and not stats.running:
-            # What the VMs have told is read once, before others are asked for.
-            if (not booting and self._too_big(seen)) or self._hopeless(now):
-                return LOOK
+        is_stuck = stats.ready and not alive and not stats.running
+        # What the VMs have told is read once, before others are asked for.
+        if is_stuck and ((not booting and self._too_big(seen)) or self._hopeless(now)):
+            return LOOK
         late = any(wave.is_late(now) for wave in self._asked_for)
         demand = Demand(stats.ready, stats.running, alive, booting, self._run.limit, late)
         self._share_vms(demand.slots(self._slots))
