@@ -42,6 +42,7 @@ _AT_ONCE = 16
 _IN_MEMORY = 2**20
 _UNCLAIMED = 10.0
 _SAME_WISH = 1.0
+_LOOK = 0.25
 _EXIT_CODES = "Exit codes:\n\n\b\n" + "\n".join(
     f"{code:>5}  {meaning}" for code, meaning in MEANINGS.items()
 )
@@ -347,7 +348,7 @@ def _calling_for_a_worker(queue: Queue, jobs: Sequence[Job]) -> Iterator[None]:
         timer.cancel()
 
 
-class _StoppedError(BaseException):
+class _StoppedError(Exception):
     """A signal has told this command to end."""
 
     def __init__(self, number: int) -> None:
@@ -365,7 +366,6 @@ class _Stop:
     def __init__(self) -> None:
         self._received: int | None = None
         self._received_at = 0.0
-        self._waits = False
 
     def __enter__(self) -> Self:
         # What is ignored already, as under nohup, stays so.
@@ -384,12 +384,14 @@ class _Stop:
 
     def wait(self, future: Future[_T]) -> _T:
         """The result of `future`; raises _StoppedError if a signal comes first, or came before."""
-        self._waits = True
-        try:
+        from concurrent.futures import wait
+
+        # With a time limit: of two signals at once another thread may be given both, and then
+        # nothing wakes this one, in which alone they are noticed.
+        while True:
             self.check()
-            return future.result()
-        finally:
-            self._waits = False
+            if wait([future], _LOOK).done:
+                return future.result()
 
     def check(self) -> None:
         """Raise _StoppedError if a signal has come."""
@@ -403,8 +405,6 @@ class _Stop:
                 os._exit(128 + number)
             return
         self._received, self._received_at = number, now
-        if self._waits:
-            raise _StoppedError(number)
 
 
 def _open(url: str) -> Queue:
