@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from dataclasses import replace
@@ -115,6 +116,29 @@ def test_a_job_of_somebody_else_is_left_alone(queue: Queue, workers: Workers) ->
     worker = workers.start("--idle-timeout", "1")
     assert worker.wait() == 0, worker.log()
     assert queue.stats().ready == 1
+
+
+MANY_DESCRIPTORS = """
+import os, resource
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (2048, hard))
+held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+from gha_worker.__main__ import main; main()
+"""
+
+
+@pytest.mark.skipif(
+    0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 2048,  # -1 for no limit
+    reason="this user may not have so many descriptors",
+)
+def test_a_worker_with_as_many_descriptors_as_hundreds_of_jobs_take_runs_on(
+    queue: Queue, workers: Workers
+) -> None:
+    put = submit(queue, CommandJob("true"))
+    queue.close()
+    worker = workers.start(code=MANY_DESCRIPTORS)
+    assert worker.wait() == 0, worker.log()
+    assert ends(queue, [put.id]) == [OutcomeKind.SUCCEEDED]
 
 
 IMPATIENT = "import gha_worker._packing as p; p.PATIENCE = 0.5; from gha_worker.__main__ import main; main()"

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import threading
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _CHUNK = 4096
 
 
 class Readable(Protocol):
-    """Anything `select` can wait for."""
+    """Anything that has a descriptor to wait for."""
 
     def fileno(self) -> int: ...
+
+
+def wait_for(seconds: float, descriptors: Iterable[int]) -> None:
+    """Sleep until one of `descriptors` can be read or has ended, or the time is over."""
+    # Not select, which takes none above 1,023: a worker of a few hundred jobs has more.
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    poll.poll(math.ceil(max(0.0, seconds) * 1000))
 
 
 class Bell:
@@ -43,8 +53,7 @@ class Bell:
 
     def wait(self, seconds: float, others: Sequence[Readable] = ()) -> None:
         """Sleep until the bell rings, something can be read in `others`, or the time is over."""
-        readable = [self._reader, *(other.fileno() for other in others)]
-        select.select(readable, [], [], max(0.0, seconds))
+        wait_for(seconds, [self._reader, *(other.fileno() for other in others)])
         with contextlib.suppress(BlockingIOError):
             os.read(self._reader, _CHUNK)
 

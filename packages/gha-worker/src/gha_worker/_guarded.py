@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gha_worker._bell import wait_for
 from gha_worker._ending import Ended, Ending
 from gha_worker._guard import Lines
 from gha_worker._process_tree import (
@@ -129,7 +129,7 @@ class GuardProcess:
             self._control.close()
         give_up = time.monotonic() + _GUARD_EXIT
         while not self.gone and (left := give_up - time.monotonic()) > 0:
-            select.select([self], [], [], left)
+            wait_for(left, [self.fileno()])
             self.hear()
         if self.gone:
             self._process.wait()
