@@ -13,7 +13,7 @@ from process_watch import alive, eventually, read_pid
 
 from gha_queue import OutcomeKind, Queue
 from gha_queue.testing import DropRequest, FaultProxy
-from gha_worker import CommandJob, CommandResult, OnStop, Prepare, Reason
+from gha_worker import CommandJob, CommandResult, OnStop, Prepare, Reason, submit
 from gha_worker._journal import Journal
 from gha_worker._machine import Capacity
 from gha_worker._signals import StopSignals
@@ -316,3 +316,15 @@ def test_an_old_machine_gives_back_what_it_has_no_time_for(queue: Queue, tmp_pat
     assert "long  released" in log
     assert "leaves: this machine is too old" in log
     assert queue.stats().delayed == 1
+
+
+def test_an_old_machine_does_all_that_it_has_time_for_before_it_leaves(
+    queue: Queue, tmp_path: Path
+) -> None:
+    submit(queue, CommandJob("true", timeout=600), id="long")
+    for number in range(4):
+        submit(queue, CommandJob("sleep 0.2", timeout=50), id=f"short-{number}")
+    log = work_on(queue, tmp_path, lifetime=21000.0, age=20900.0)
+    assert [f"short-{number}  succeeded" in log for number in range(4)] == [True] * 4
+    assert queue.history("long").attempts[0].worker is None
+    assert "leaves: this machine is too old" in log

@@ -255,6 +255,8 @@ class Worker:
             need = self._runnable(text, situation)
             if need is not None and not accept(text):
                 self._passed_over.note(need, situation.now)
+        if claim is not None:
+            self._refused_for_age = False  # there was other work
         return claim
 
     def _runnable(self, text: str, situation: Situation) -> Need | None:
