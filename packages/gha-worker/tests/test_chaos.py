@@ -51,7 +51,7 @@ class Size:
 
 
 FULL = os.environ.get("GHA_WORKER_CHAOS") == "1"
-SIZE = Size(6, 500, 3.0, 8.0, 120.0, 1.2) if FULL else Size(4, 24, 1.5, 5.0, 3.0, 0.4)
+SIZE = Size(6, 500, 3.0, 8.0, 120.0, 1.2) if FULL else Size(4, 20, 1.5, 3.0, 2.5, 0.4)
 SEED = int(os.environ.get("GHA_WORKER_CHAOS_SEED", "1"))
 LEASE, HEARTBEAT = 3.0, 1.0
 UNHEARD = LEASE + 5.0
@@ -188,7 +188,7 @@ def wreak_havoc(queue: Queue, crew: Crew, chance: random.Random, notes: Path) ->
 
 def noting(number: int, chance: random.Random, notes: Path) -> NewJob:
     """The job of this number, to run plainly, after a preparation or on a server."""
-    tenths = round(10 * (SIZE.long if number % 8 == 7 else chance.uniform(0.1, SIZE.longest)))
+    tenths = round(10 * (SIZE.long if number % 8 == 3 else chance.uniform(0.1, SIZE.longest)))
     job = CommandJob(
         NOTING,
         env={"NOTES": str(notes), "TENTHS": str(tenths)},

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CORES = 4
 SIZES = (1, 2, 0.5, 4)
 FULL = os.environ.get("GHA_WORKER_CHAOS") == "1"
-EACH, LEAST = (16, 0.9) if FULL else (5, 0.75)
+EACH, LEAST = (16, 0.9) if FULL else (4, 0.7)
 SECONDS = (1, 2, 3)
 
 
