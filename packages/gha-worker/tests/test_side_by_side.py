@@ -141,6 +141,45 @@ def test_a_worker_with_as_many_descriptors_as_hundreds_of_jobs_take_runs_on(
     assert ends(queue, [put.id]) == [OutcomeKind.SUCCEEDED]
 
 
+CRAMPED = """
+import os, resource, sys
+if "uid" in os.environ:
+    # Root is bound by no number of processes. Without its rights it could not read the interpreter.
+    user = os.environ.pop("uid")
+    rights = ["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
+    command = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", *rights]
+    os.execvp("setpriv", [*command, sys.executable, "-c", sys.orig_argv[2], *sys.argv[1:]])
+resource.setrlimit(resource.{limit})
+from gha_worker.__main__ import main; main()
+"""
+
+
+def run_cramped(queue: Queue, workers: Workers, limit: str, **variables: str) -> None:
+    """A machine with room for a few of 16 jobs runs them all, and none of them loses an attempt."""
+    for _ in range(16):
+        submit(queue, CommandJob("sleep 1", resources=Resources(0.1)))
+    queue.close()
+    worker = workers.start("--cores", "4", code=CRAMPED.format(limit=limit), **variables)
+    assert worker.wait() == 0, worker.log()
+    assert queue.stats().succeeded == 16, worker.log()
+    assert "claims nothing until its jobs have ended" in worker.log()
+
+
+def test_a_worker_that_runs_out_of_descriptors_goes_on_with_fewer_jobs(
+    queue: Queue, workers: Workers
+) -> None:
+    run_cramped(queue, workers, "RLIMIT_NOFILE, (48, 48)")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="setpriv and what it sets are Linux's own")
+def test_a_worker_that_runs_out_of_processes_goes_on_with_fewer_jobs(
+    queue: Queue, workers: Workers
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("what else this user runs counts as well")
+    run_cramped(queue, workers, "RLIMIT_NPROC, (32, 32)", uid=str(100_000 + os.getpid()))
+
+
 IMPATIENT = "import gha_worker._packing as p; p.PATIENCE = 0.5; from gha_worker.__main__ import main; main()"
 
 

@@ -3,8 +3,9 @@
 A process of its own (`_guard_process.py`), standard library only. It reads JSON lines on descriptor
 0: first what to run, ``{"run": task}`` or ``{"serve": task}`` for a persistent server, then
 ``{"deadline": t}``, ``{"stop": grace}`` and, to end at once, ``{"dismiss": true}``. It writes JSON
-lines on descriptor 1: ``{"started": pid}`` and ``{"ended": why, ...}``. All times are absolute
-seconds of `time.monotonic`, which every process of a machine shares.
+lines on descriptor 1: ``{"started": pid}`` and ``{"ended": why, ...}``, or ``{"refused": why}`` when
+the machine has no process for the script. All times are absolute seconds of `time.monotonic`, which
+every process of a machine shares.
 
 Whoever holds the other end of descriptor 0 is the worker. If it is frozen, no new deadline comes
 and the last one ends the script; if it dies, the descriptor closes and that ends the script.
@@ -47,6 +48,10 @@ _CHUNK = 65536
 _READS = 16
 
 Message = dict[str, Any]
+
+
+class NoProcessError(Exception):
+    """The machine has none left to give."""
 
 
 class Lines:
@@ -219,7 +224,10 @@ def exit_status(status: int) -> Message:
 
 def start(task: Message, passed: tuple[int, ...] = ()) -> int:
     """Start a script in a session of its own, with descriptors `passed`; its process id."""
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        raise NoProcessError(error.strerror) from error
     if pid == 0:
         _become_script(task, passed)
     return pid
@@ -306,10 +314,13 @@ def main() -> None:
     if worker.gone:
         return
     first, *rest = messages
-    if "run" in first:
-        run_script(worker, tree, first["run"], rest)
-    else:
-        from gha_worker._server_guard import ServerGuard
+    try:
+        if "run" in first:
+            run_script(worker, tree, first["run"], rest)
+        else:
+            from gha_worker._server_guard import ServerGuard
 
-        ServerGuard(worker, tree, first["serve"]).run(rest)
+            ServerGuard(worker, tree, first["serve"]).run(rest)
+    except NoProcessError as error:
+        worker.tell({"refused": str(error)})
     os._exit(0)  # the worker waits, and there is nothing to put in order

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -220,8 +221,13 @@ class GuardedScript:
         self._guard.tell({"stop": grace})
 
     def poll(self) -> Ended | None:
-        """How the script ended, None while it runs. Never blocks."""
+        """How the script ended, None while it runs. Never blocks.
+
+        Raises OSError when the machine had no process for it.
+        """
         for message in self._guard.hear():
+            if "refused" in message:
+                raise OSError(errno.EAGAIN, message["refused"])
             if "ended" in message:
                 return ended(message)
         return guard_died(self._guard.bury()) if self._guard.gone else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from contextlib import suppress
@@ -35,6 +36,9 @@ class RunningJob:
     :meth:`begin`. It takes up the machine until `freed`, which is before it is settled; `ended`
     tells that its thread is done. `changed` is called from that thread at both moments, and
     `ending` with the record of the job and the file of its output while that is still there.
+
+    Raises :class:`MachineError` when the machine has no descriptors left, as :meth:`start` does
+    when it has no thread.
     """
 
     def __init__(
@@ -66,7 +70,10 @@ class RunningJob:
         self._changed = changed
         self._ending = ending
         self._claimed = self._over = time.monotonic()
-        self._bell = Bell()
+        try:
+            self._bell = Bell()
+        except OSError as error:
+            raise MachineError(str(machine.root), error) from error
         self._relay = LeaseRelay(claim.deadline)
         self._execution: Execution | None = None
         self._thread = threading.Thread(target=self._run, name=f"job {claim.job.id}", daemon=True)
@@ -79,7 +86,11 @@ class RunningJob:
 
     def start(self) -> None:
         """Start its thread."""
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._bell.close()
+            raise self._no_thread(error) from error
 
     def begin(self) -> None:
         """Let a held job start now."""
@@ -94,6 +105,9 @@ class RunningJob:
         """Wait for its end; whether it has come."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
+
+    def _no_thread(self, error: RuntimeError) -> MachineError:
+        return MachineError(str(self._machine.root), OSError(errno.EAGAIN, str(error)))
 
     def _run(self) -> None:
         try:
@@ -118,10 +132,12 @@ class RunningJob:
                 self._free()
                 if finished is not None:
                     self._settle(finished)
-        except MachineError:
+        except (MachineError, RuntimeError) as error:
             # Another machine can run this job; this one would only spoil more of them.
             self._free()
             self._settle(_unstarted(Interruption.SIGNAL), Settlement.RELEASE)
+            if isinstance(error, RuntimeError):  # what Python has for a thread that cannot start
+                raise self._no_thread(error) from error
             raise
 
     def _run_in(self, home: Path) -> Finished:

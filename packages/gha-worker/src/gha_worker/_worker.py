@@ -290,38 +290,43 @@ class Worker:
             return
         used = {running.grant.slot for running in self._jobs if not running.freed}
         slot = next(number for number in itertools.count(1) if number not in used)
-        running = RunningJob(
-            claim,
-            job,
-            need,
-            Grant(slot, self._packing.cores(need), self._packing.share(need)),
-            machine,
-            limit=lambda: Limit(*_rules.time_limit(self._situation(pulse), need.timeout)),
-            stopped_for=lambda: self._stopped_for(pulse),
-            changed=self._signals.bell.ring,
-            ending=self._journal.ended,
-            held=not self._packing.fits(need, self._running(), pulse.control.slots),
-        )
+        if isinstance(job, CommandJob):
+            self._journal.mask(secret_values(job, self._environment).values())
+        try:
+            running = RunningJob(
+                claim,
+                job,
+                need,
+                Grant(slot, self._packing.cores(need), self._packing.share(need)),
+                machine,
+                limit=lambda: Limit(*_rules.time_limit(self._situation(pulse), need.timeout)),
+                stopped_for=lambda: self._stopped_for(pulse),
+                changed=self._signals.bell.ring,
+                ending=self._journal.ended,
+                held=not self._packing.fits(need, self._running(), pulse.control.slots),
+            )
+            if running.held:
+                self._journal.worker(f"{running.name}  waits for the machine to empty")
+            else:
+                self._tell_start(running)
+            running.start()
+        except MachineError as failure:
+            self._give_back(claim, "cannot start here", delay=0.0)
+            self._rest(failure)
+            return
         self._taken += 1
         self._misses = 0
         self._jobs.append(running)
-        if isinstance(job, CommandJob):
-            self._journal.mask(secret_values(job, self._environment).values())
-        if running.held:
-            self._journal.worker(f"{running.name}  waits for the machine to empty")
-        else:
-            self._tell_start(running)
-        running.start()
 
     def _tell_start(self, job: RunningJob) -> None:
         self._journal.started(
             job.name, attempt=job.claim.attempt, slot=job.grant.slot, waited=job.claim.waited
         )
 
-    def _give_back(self, claim: Claim, why: str) -> None:
-        """Leave to others what its marker in the listing did not say."""
+    def _give_back(self, claim: Claim, why: str, *, delay: float = _GIVEN_BACK) -> None:
+        """Leave to others what this worker cannot run after all."""
         with suppress(LeaseLostError):
-            claim.release(delay=_GIVEN_BACK)
+            claim.release(delay)
             self._journal.worker(f"{claim.job.id}  released  it {why}")
 
     def _stopped_for(self, pulse: Pulse) -> Interruption | None:
@@ -344,16 +349,23 @@ class Worker:
                 self._timeline.add(job.record)
                 self._summary.add(job.record)
         for failure in (job.failure for job in ended if job.failure is not None):
-            if not isinstance(failure, MachineError) or not self._jobs:
+            if not isinstance(failure, MachineError):
                 raise failure
-            self._journal.worker(f"claims nothing until its jobs have ended: {failure}")
-            self._full = True
+            self._rest(failure)
         if not self._jobs:
             self._full = False
         for job in self._jobs:
             if job.held and self._packing.fits(job.need, self._running(), None):
                 self._tell_start(job)
                 job.begin()
+
+    def _rest(self, failure: MachineError) -> None:
+        """Wait for what the jobs have taken of a machine that is used up; raise without jobs."""
+        if not self._jobs:
+            raise failure
+        if not self._full:
+            self._journal.worker(f"claims nothing until its jobs have ended: {failure}")
+        self._full = True
 
     def _part(self) -> None:
         """Let the jobs be stopped and settled, for a bounded time."""
