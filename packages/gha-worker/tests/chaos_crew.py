@@ -75,7 +75,7 @@ class Member:
     def suffer(self, harm: Harm, seconds: float) -> Misfortune:
         """Die, or be without time or without a network for so many seconds."""
         now = time.monotonic()
-        self._until = math.inf if harm is Harm.KILLED else now + seconds
+        self._until = now + seconds
         self._harm = harm
         if harm is Harm.KILLED:
             self.process.kill()
@@ -154,11 +154,18 @@ class Crew:
         if harm is not Harm.KILLED and 2 * len(healthy) <= len(self._members):
             return
         victim = chance.choice(healthy)
-        self.misfortunes.append(victim.suffer(harm, seconds))
         if harm is Harm.KILLED:
-            self._members.remove(victim)
-            victim.part(math.inf)
-            self.hire(1)
+            self.kill(victim.name)
+        else:
+            self.misfortunes.append(victim.suffer(harm, seconds))
+
+    def kill(self, name: str) -> None:
+        """Kill the worker of this name, and start another."""
+        victim = next(member for member in self._members if member.name == name)
+        self._members.remove(victim)
+        self.misfortunes.append(victim.suffer(Harm.KILLED, math.inf))
+        victim.part(math.inf)
+        self.hire(1)
 
     def tend(self, now: float) -> None:
         """Let those recover whose time has come at `now`."""
