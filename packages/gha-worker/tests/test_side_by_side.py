@@ -215,6 +215,25 @@ def test_a_job_that_waits_for_its_room_is_given_back_when_the_worker_is_stopped(
     assert ends(queue, [small.id]) == [OutcomeKind.FAILED]
 
 
+@pytest.mark.parametrize("end", ["drained", "old"])
+def test_a_job_that_waits_for_its_room_is_given_back_when_the_machine_is_about_to_go(
+    queue: Queue, workers: Workers, end: str
+) -> None:
+    submit(queue, CommandJob("sleep 60"), priority=0)
+    big = submit(queue, CommandJob("true", resources=Resources(2)))
+    # A job may start on it in the first half of so short a life.
+    life = ["--lifetime", "8"] if end == "old" else []
+    worker = workers.start("--cores", "2", "--name", "w1", *life, code=IMPATIENT)
+    eventually(lambda: "waits for the machine to empty" in worker.log())
+    if end == "drained":
+        queue.drain(["w1"])
+    eventually(lambda: queue.stats().running == 1)
+    (attempt, *_) = queue.history(big.id).attempts
+    assert attempt.outcome is not None
+    assert attempt.outcome.kind is OutcomeKind.RELEASED
+    assert worker.process.poll() is None, "it ends what runs"
+
+
 def test_four_jobs_are_settled_together_when_the_worker_is_stopped(
     queue: Queue, workers: Workers, tmp_path: Path
 ) -> None:

@@ -105,6 +105,11 @@ def has_time_for(situation: Situation, timeout: float) -> bool:
     return situation.left >= min(timeout, PATIENCE, situation.lifetime / 2)
 
 
+def may_begin(situation: Situation, timeout: float) -> bool:
+    """Whether a job that was held until the machine had room may start now, or goes to others."""
+    return not (situation.dismissed or situation.expired) and has_time_for(situation, timeout)
+
+
 def time_limit(situation: Situation, timeout: float) -> tuple[float, Reason]:
     """When a job that starts now is ended, and the reason that this will have."""
     own = situation.now + timeout

@@ -33,9 +33,10 @@ class RunningJob:
     """A job that this worker holds.
 
     One that does not fit yet is `held`: its lease is kept alive, and nothing of it starts before
-    :meth:`begin`. It takes up the machine until `freed`, which is before it is settled; `ended`
-    tells that its thread is done. `changed` is called from that thread at both moments, and
-    `ending` with the record of the job and the file of its output while that is still there.
+    :meth:`begin`, nor ever after :meth:`give_back`. It takes up the machine until `freed`, which is
+    before it is settled; `ended` tells that its thread is done. `changed` is called from that
+    thread at both moments, and `ending` with the record of the job and the file of its output while
+    that is still there.
 
     Raises :class:`MachineError` when the machine has no descriptors left, as :meth:`start` does
     when it has no thread.
@@ -60,6 +61,7 @@ class RunningJob:
         self.need = need
         self.grant = grant
         self.held = held
+        self._given_back = False
         self.freed = False
         self.ended = False
         self.failure: Exception | None = None
@@ -95,6 +97,11 @@ class RunningJob:
     def begin(self) -> None:
         """Let a held job start now."""
         self.held = False
+        self._bell.ring()
+
+    def give_back(self) -> None:
+        """Leave a held job to other workers."""
+        self._given_back = True
         self._bell.ring()
 
     def look(self) -> None:
@@ -161,7 +168,9 @@ class RunningJob:
         return self._execution.run(self._limit())
 
     def _interruption(self) -> Interruption | None:
-        return Interruption.LEASE_LOST if self.claim.lost.is_set() else self._stopped_for()
+        if self.claim.lost.is_set():
+            return Interruption.LEASE_LOST
+        return self._stopped_for() or (Interruption.SIGNAL if self._given_back else None)
 
     def _free(self) -> None:
         self._over = time.monotonic()

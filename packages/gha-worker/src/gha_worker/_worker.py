@@ -164,6 +164,7 @@ class Worker:
                     self._announce(leaving)
                 elif self._look_for_work(pulse, machine, situation):
                     continue
+                self._see_to_held(situation)
                 self._wait(pulse)
         except Exception:
             self._failed = True
@@ -335,7 +336,7 @@ class Worker:
         return Interruption.CANCEL if pulse.control.stopping else None
 
     def _collect(self) -> None:
-        """Take note of jobs that have ended, and let one begin that waited for its room.
+        """Take note of jobs that have ended.
 
         Raises what ended a job's thread; a machine that fails is given another chance when nothing
         runs on it any more, for its jobs may have filled it.
@@ -354,8 +355,14 @@ class Worker:
             self._rest(failure)
         if not self._jobs:
             self._full = False
+
+    def _see_to_held(self, situation: Situation) -> None:
         for job in self._jobs:
-            if job.held and self._packing.fits(job.need, self._running(), None):
+            if not job.held:
+                continue
+            if not _rules.may_begin(situation, job.need.timeout):
+                job.give_back()
+            elif self._packing.fits(job.need, self._running(), None):
                 self._tell_start(job)
                 job.begin()
 
