@@ -21,10 +21,12 @@ def test_a_queue_that_does_not_exist_is_one_sentence(workers: Workers) -> None:
     )
 
 
-@pytest.mark.parametrize("url", ["s3://no-such-bucket/q", "ftp://host/q", "nonsense"])
-def test_a_queue_that_cannot_be_used_is_one_sentence(workers: Workers, url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "code"), [("s3://no-such-bucket/q", 1), ("ftp://host/q", 2), ("nonsense", 2)]
+)
+def test_a_queue_that_cannot_be_used_is_one_sentence(workers: Workers, url: str, code: int) -> None:
     worker = workers.start(url=url)
-    assert worker.wait() == 1
+    assert worker.wait() == code
     assert worker.log().startswith("gha-worker: ")
     assert worker.log().count("\n") == 1
 
@@ -38,11 +40,21 @@ def test_a_work_dir_that_cannot_be_made_is_one_sentence(workers: Workers, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "arguments", [["run"], ["run", "s3://b/q", "--lifetime", "0"], ["run", "s3://b/q", "--x"]]
+    "arguments",
+    [
+        [],
+        ["s3://b/q", "--lifetime", "0"],
+        ["s3://b/q", "--idle-timeout", "nan"],
+        ["s3://b/q", "--cores", "nan"],
+        ["s3://b/q", "--cores", "inf"],
+        ["s3://b/q", "--x"],
+    ],
 )
 def test_wrong_usage_exits_with_two(arguments: list[str]) -> None:
-    command = [sys.executable, "-m", "gha_worker", *arguments]
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 2
+    command = [sys.executable, "-m", "gha_worker", "run", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("Usage: ")
 
 
 def test_an_s3_client_is_not_imported_for_help() -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 import click
 
 from gha_worker._errors import WorkerError
+from gha_worker._numbers import Number
 from gha_worker._signals import StopSignals
 
 _STARTED = time.monotonic()
+_MOST_CORES = 10_000
 
 
 @click.command(short_help="Run the jobs of a queue on this machine.")
@@ -21,21 +23,24 @@ _STARTED = time.monotonic()
 @click.option("--name", help="Unique among the queue's workers.  [default: host and process id]")
 @click.option(
     "--idle-timeout",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
+    metavar="SECONDS",
     default=120.0,
     show_default=True,
-    help="Leave after so many seconds without work.",
+    help="Leave after so long without work.",
 )
 @click.option(
     "--lifetime",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
+    metavar="SECONDS",
     default=21000.0,
     show_default=True,
-    help="Seconds until this machine ends; no job runs longer.",
+    help="How long this machine lives from now on; no job runs longer.",
 )
 @click.option(
     "--cores",
-    type=click.FloatRange(min=0.001),
+    type=Number(min=0.001, max=_MOST_CORES),
+    metavar="N",
     help="What jobs may use together.  [default: what this machine or its container has]",
 )
 @click.option(
@@ -47,9 +52,12 @@ _STARTED = time.monotonic()
 @click.option(
     "--slots",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Run so many jobs at a time, whatever they need.  [default: as many as fit]",
 )
-@click.option("--max-jobs", type=click.IntRange(min=1), help="Leave after so many jobs.")
+@click.option(
+    "--max-jobs", type=click.IntRange(min=1), metavar="N", help="Leave after so many jobs."
+)
 @click.option(
     "--cache",
     type=click.IntRange(min=0),
@@ -78,7 +86,9 @@ def run(
     echo: bool,
     work_dir: Path | None,
 ) -> None:
-    """Claim and run the jobs of QUEUE_URL (s3://bucket/prefix) until there is nothing left to do.
+    """Claim and run the jobs of QUEUE_URL until there is nothing left to do.
+
+    QUEUE_URL is s3://bucket/prefix, or file:///directory for workers of one machine.
 
     As many at a time as fit the machine's cores and memory. Leaves when the queue is closed and
     empty, when its owner wants it to, after the idle time, before the machine's end, or on SIGINT,
@@ -128,4 +138,4 @@ def run(
                 Worker(queue, settings, environment, journal, signals, identity=identity).run()
         except (QueueError, WorkerError) as error:
             click.echo(f"gha-worker: {error}", err=True)
-            sys.exit(1)
+            sys.exit(2 if isinstance(error, ValueError) else 1)
