@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,6 @@ from gha_worker._verdict import Exit, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from conftest import Workers
 
@@ -311,9 +311,16 @@ def test_no_lines_are_no_jobs(start: Start) -> None:
         (["--env", "NOT_SET_HERE", "--", "true"], "NOT_SET_HERE=VALUE"),
         (["--env", "1=2", "--", "true"], "no shell can read"),
         (["--secret", "GITHUB_TOKEN", "--", "true"], "belongs to the workflow run"),
-        (["--cpu", "0", "--", "true"], "resources.cpu"),
+        (["--cpu", "0", "--", "true"], "'--cpu'"),
+        (["--cpu", "nan", "--", "true"], "'--cpu'"),
+        (["--cpu", "inf", "--", "true"], "resources.cpu"),
+        (["--memory", "0", "--", "true"], "'--memory'"),
+        (["--timeout", "nan", "--", "true"], "'--timeout'"),
+        (["--priority", "10", "--", "true"], "'--priority'"),
+        (["--delay", "-1", "--", "true"], "'--delay'"),
+        (["--id", "", "--", "true"], "is no job id"),
         (["--id", "no/id", "--", "true"], "no/id"),
-        (["--attempts", "0", "--", "true"], "max_attempts"),
+        (["--attempts", "0", "--", "true"], "'--attempts'"),
         (["--lines", "--", "true", os.fsdecode(b"\xff")], "UTF-8"),
     ],
 )
@@ -355,6 +362,73 @@ def test_a_job_that_nobody_takes_says_how_to_start_a_worker(queue: Queue, start:
     assert said == (
         f"gha-worker: job {job.id} waits for a worker; to start one: gha-worker run {queue.url}\n"
     )
+
+
+def test_a_job_in_a_paused_queue_says_how_to_end_the_pause(queue: Queue, start: Start) -> None:
+    queue.pause()
+    command = start("--", "true")
+    assert command.stderr is not None
+    said = command.stderr.readline().decode()
+    assert said == (
+        f"gha-worker: job {only_job(queue).id} waits for the end of a pause:"
+        f" gha-queue resume -q {queue.url}\n"
+    )
+
+
+def test_a_job_that_no_worker_has_room_for_says_what_it_needs(queue: Queue, start: Start) -> None:
+    queue.enroll("small", {})
+    queue.enroll("gone", {})
+    queue.leave("gone")
+    command = start("--cpu", "64", "--memory", "9000", "--", "true")
+    assert command.stderr is not None
+    said = command.stderr.readline().decode()
+    assert said == (
+        f"gha-worker: job {only_job(queue).id} waits for 64 cores and 9000 MB: the worker here has"
+        f" not had that free; to start another: gha-worker run {queue.url}\n"
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_log_that_cannot_be_written_leaves_its_job_alone(queue: Queue, workers: Workers) -> None:
+    workers.start()
+    command = ["submit", queue.url, "--id", "x", "--", "echo", "said"]
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "gha_worker", *command],
+            env=workers.environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ran.returncode == Exit.NEVER_RAN
+    assert ran.stderr == (
+        "gha-worker: the output cannot be written here (No space left on device); what was put goes"
+        " on, and the same command with --id x follows it\n"
+    )
+    assert queue.wait("x").kind is OutcomeKind.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code", "said"),
+    [
+        (">&-", "-- bash -c 'echo said; exit 3'", 3, ""),
+        (">&-", "--detach -- true", 0, ""),
+        ("<&-", "-- true", 0, ""),
+        ("<&-", "--lines -- true", 2, "stdin, which is closed"),
+    ],
+)
+def test_a_stream_that_is_closed_from_the_start_is_no_crash(
+    workers: Workers, closed: str, arguments: str, code: int, said: str
+) -> None:
+    workers.start()
+    script = f"{sys.executable} -m gha_worker submit {workers.url} {arguments} {closed}"
+    ran = subprocess.run(
+        ["bash", "-c", script], env=workers.environment, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (code, "")
+    assert said in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_who_follows_a_retried_job_sees_how_the_retry_ended(queue: Queue, start: Start) -> None:

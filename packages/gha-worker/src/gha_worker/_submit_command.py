@@ -16,12 +16,15 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from gha_worker._errors import InvalidJobError, WorkerError
 from gha_worker._job import DEFAULT_TIMEOUT, CommandJob, OnStop, Prepare, Resources
+from gha_worker._need import Need
+from gha_worker._numbers import Number
 from gha_worker._signals import STOP_SIGNALS
 from gha_worker._verdict import MEANINGS, Exit, Verdict, verdict
 
@@ -41,6 +44,7 @@ _AWAY = 600.0
 _AT_ONCE = 16
 _IN_MEMORY = 2**20
 _UNCLAIMED = 10.0
+_ALIVE = 90.0
 _SAME_WISH = 1.0
 _LOOK = 0.25
 _EXIT_CODES = "Exit codes:\n\n\b\n" + "\n".join(
@@ -72,15 +76,26 @@ _EXIT_CODES = "Exit codes:\n\n\b\n" + "\n".join(
     help="A variable that the worker has and gives to jobs that name it; may be repeated.",
 )
 @click.option(
-    "--cpu", type=float, default=1.0, show_default=True, help="Cores that it needs, like 0.5."
+    "--cpu",
+    type=Number(min=0, min_open=True),
+    metavar="CORES",
+    default=1.0,
+    show_default=True,
+    help="Cores that it needs, like 0.5.",
 )
-@click.option("--memory", type=int, metavar="MB", help="Memory that it needs.")
+@click.option(
+    "--memory",
+    type=click.IntRange(min=1),
+    metavar="MB",
+    help="Memory that it needs.  [default: as much of a machine's as of its cores]",
+)
 @click.option(
     "--timeout",
-    type=float,
+    type=Number(min=0, min_open=True),
+    metavar="SECONDS",
     default=DEFAULT_TIMEOUT,
     show_default=True,
-    help="Seconds that it may run, its preparation included.",
+    help="How long it may run, its preparation included.",
 )
 @click.option(
     "--prepare",
@@ -89,7 +104,12 @@ _EXIT_CODES = "Exit codes:\n\n\b\n" + "\n".join(
     "$GHA_WORKER_TEMPLATE is where each job starts.",
 )
 @click.option(
-    "--attempts", type=int, default=1, show_default=True, help="How often it may fail or be lost."
+    "--attempts",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="How often it may run until it succeeds: after failures, or lost with its worker.",
 )
 @click.option(
     "--on-stop",
@@ -98,8 +118,17 @@ _EXIT_CODES = "Exit codes:\n\n\b\n" + "\n".join(
     show_default=True,
     help="What becomes of it when its worker is stopped: run again elsewhere, or fail.",
 )
-@click.option("--priority", type=int, default=5, show_default=True, help="0 first, 9 last.")
-@click.option("--delay", type=float, default=0.0, help="Seconds before it may start.")
+@click.option(
+    "--priority",
+    type=click.IntRange(0, 9),
+    metavar="N",
+    default=5,
+    show_default=True,
+    help="0 first, 9 last.",
+)
+@click.option(
+    "--delay", type=Number(min=0), metavar="SECONDS", default=0.0, help="It starts no earlier."
+)
 @click.option("--name", default="", help="What public logs call it.  [default: its id]")
 @click.option(
     "--id",
@@ -137,11 +166,14 @@ def submit(
     if queue_url.startswith("memory:"):
         raise click.BadParameter("a queue in memory ends with this command: use s3:// or file:///")
 
+    if sys.stdout is None:  # closed by who started this, to whom the exit code is enough
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # until the end
+
     from gha_queue import QueueError
     from gha_worker._submit import new_job
 
     # Known before anything is put, so that it can be cancelled at any time.
-    known = job_id or secrets.token_hex(8)
+    known = secrets.token_hex(8) if job_id is None else job_id
 
     def new(number: int | None = None, line: str = "") -> NewJob:
         suffix = "" if number is None else f"-{number}"
@@ -203,9 +235,16 @@ def _run(
     except (BrokenPipeError, _StoppedError) as why:
         _cancel(queue, items)
         _leave(why.code if isinstance(why, _StoppedError) else Exit.PIPE_CLOSED)
+    except OSError as error:
+        _say(f"the output cannot be written here ({error.strerror}); {_goes_on(known)}")
+        _leave(Exit.NEVER_RAN)
     except StoreUnavailableError:
-        _say(f"what was put goes on, and the same command with --id {known} follows it")
+        _say(_goes_on(known))
         raise
+
+
+def _goes_on(known: str) -> str:
+    return f"what was put goes on, and the same command with --id {known} follows it"
 
 
 def _put(queue: Queue, items: Sequence[NewJob]) -> list[Job]:
@@ -321,7 +360,8 @@ def _cancel(queue: Queue, items: Sequence[NewJob]) -> None:
     if len(items) == 1 and cancelled:
         _say(f"job {items[0].id} is cancelled")
     elif cancelled or over:
-        _say(f"cancelled {cancelled} of {len(items)} jobs; {over} had ended or were not put")
+        rest = f"; {over} had ended or were not put" if over else ""
+        _say(f"cancelled {cancelled} of {len(items)} jobs{rest}")
 
 
 @contextlib.contextmanager
@@ -332,20 +372,39 @@ def _calling_for_a_worker(queue: Queue, jobs: Sequence[Job]) -> Iterator[None]:
         from gha_queue import QueueError
 
         with contextlib.suppress(QueueError):
-            newest = queue.history(jobs[0].id).attempts[-1]
+            newest = queue.history(first.id).attempts[-1]
             if newest.started is None and newest.outcome is None:
-                _say(
-                    f"job {jobs[0].id} waits for a worker; to start one: gha-worker run {queue.url}"
-                )
+                _say(f"job {first.id} waits for {_awaited(queue, first)}")
 
-    timer = threading.Timer(_UNCLAIMED, look)
+    if not jobs:
+        yield
+        return
+    first = jobs[0]
+    timer = threading.Timer(_UNCLAIMED + max(0.0, first.due - queue.now), look)
     timer.daemon = True
-    if jobs:
-        timer.start()
+    timer.start()
     try:
         yield
     finally:
         timer.cancel()
+
+
+def _awaited(queue: Queue, job: Job) -> str:
+    """What an unclaimed job lacks, and how to get it."""
+    from gha_queue import Status
+
+    if queue.state().status is Status.PAUSED:
+        return f"the end of a pause: gha-queue resume -q {queue.url}"
+    workers = sum(not worker.left and worker.age < _ALIVE for worker in queue.workers())
+    if not workers:
+        return f"a worker; to start one: gha-worker run {queue.url}"
+    need = Need.parse(job.need) or Need()
+    cores = "one core" if need.cores == 1 else f"{need.cores:g} cores"
+    memory = "" if need.memory_mb is None else f" and {need.memory_mb} MB"
+    here = "the worker here has" if workers == 1 else f"the {workers} workers here have"
+    return (
+        f"{cores}{memory}: {here} not had that free; to start another: gha-worker run {queue.url}"
+    )
 
 
 class _StoppedError(Exception):
@@ -437,10 +496,16 @@ def _filled(command: Sequence[str], line: str) -> list[str]:
 
 def _lines() -> Iterator[tuple[int, str]]:
     """Every line of stdin that is not empty, numbered as an editor numbers it."""
+    if sys.stdin is None:
+        raise click.UsageError(
+            "--lines reads stdin, which is closed; give it one line for each job"
+        )
     try:
         text = sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
-        raise click.UsageError(f"stdin is not UTF-8 ({error})") from None
+        raise click.UsageError(
+            f"stdin is not UTF-8 ({error}); pass it through iconv first, since jobs are JSON"
+        ) from None
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, line

@@ -38,7 +38,7 @@ MEANINGS = {
     "122": "somebody cancelled the job",
     "123": "--lines: at least one job did not succeed",
     "124": "its time limit was over",
-    "125": "it never ran: its preparation failed, or the queue cannot be used",
+    "125": "it never ran: its preparation failed; or the queue or the output cannot be used",
     "130": "cancelled by Ctrl-C; 129 and 143 by SIGHUP and SIGTERM, 141 when nobody reads on",
     "137": "its machine ran out of memory, or SIGKILL ended it",
 }
