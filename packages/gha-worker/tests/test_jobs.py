@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conftest import s3_client
 from process_watch import alive, command_line, eventually, read_pid
 
 from gha_queue import OutcomeKind
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from conftest import Workers
 
     from gha_queue import Outcome, Queue
+    from gha_queue.testing import S3Server
 
 MARK = "marker-8c1f"
 
@@ -212,6 +214,25 @@ def test_a_running_job_that_is_cancelled_ends_within_a_heartbeat(
     eventually(lambda: "long  cancelled" in worker.log())
     queue.close()
     assert worker.wait() == 0
+
+
+def test_an_outcome_that_nobody_can_read_costs_its_job_and_not_the_worker(
+    s3: S3Server, queue: Queue, workers: Workers, tmp_path: Path
+) -> None:
+    flag = tmp_path / "go"
+    spoilt = queue.put(CommandJob(f"until [ -e {flag} ]; do sleep 0.05; done").to_payload())
+    worker = workers.start()
+    eventually(lambda: queue.stats().running == 1)
+    key = f"{tmp_path.name}/outcomes/{spoilt.id}.1"
+    s3_client(s3).put_object(Bucket="jobs", Key=key, Body=b"no record")
+    flag.touch()
+    eventually(lambda: f"{spoilt.id}  lost" in worker.log())
+    good = queue.put(CommandJob("true").to_payload())
+    queue.close()
+    assert worker.wait() == 0, worker.log()
+    outcome = queue.outcome(good.id)
+    assert outcome is not None
+    assert outcome.kind is OutcomeKind.SUCCEEDED
 
 
 def test_a_job_outlives_its_first_lease(queue: Queue, workers: Workers) -> None:

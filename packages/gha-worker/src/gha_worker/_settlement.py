@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from gha_queue import LeaseLostError, StoreUnavailableError
+from gha_queue import LeaseLostError, RecordError, StoreUnavailableError
 from gha_worker._rules import Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gha_queue import Claim
+    from gha_queue import Claim, Outcome
     from gha_worker._result import CommandResult
 
 _PAUSE = 0.5
@@ -29,33 +29,25 @@ def settle(
     began = time.monotonic()
     while True:
         try:
-            _settle_once(claim, settlement, result)
-        except LeaseLostError:  # noqa: PERF203  # trying again is what the loop is for
-            return "lost" if claim.cancelled is None else "cancelled"
+            outcome = _settle_once(claim, settlement, result)
+        except (LeaseLostError, RecordError):  # of others, or one that nobody can read
+            outcome = claim.taken
         except StoreUnavailableError:
             now = time.monotonic()
             if now >= claim.deadline or (stopped() and now > began + _WHEN_STOPPED):
                 return "unsettled"
             time.sleep(_PAUSE)
-        else:
-            return _STATES[settlement] if claim.cancelled is None else "cancelled"
+            continue
+        return "lost" if outcome is None else outcome.kind.value
 
 
-_STATES = {
-    Settlement.COMPLETE: "succeeded",
-    Settlement.FAIL: "failed",
-    Settlement.FAIL_FOR_GOOD: "failed",
-    Settlement.RELEASE: "released",
-    Settlement.NONE: "lost",
-}
-
-
-def _settle_once(claim: Claim, settlement: Settlement, result: CommandResult) -> None:
+def _settle_once(claim: Claim, settlement: Settlement, result: CommandResult) -> Outcome | None:
     if settlement is Settlement.COMPLETE:
-        claim.complete(result.to_json())
-    elif settlement is Settlement.FAIL:
-        claim.fail(result.to_json())
-    elif settlement is Settlement.FAIL_FOR_GOOD:
-        claim.fail(result.to_json(), retry=False)
-    elif settlement is Settlement.RELEASE:
-        claim.release()
+        return claim.complete(result.to_json())
+    if settlement is Settlement.FAIL:
+        return claim.fail(result.to_json())
+    if settlement is Settlement.FAIL_FOR_GOOD:
+        return claim.fail(result.to_json(), retry=False)
+    if settlement is Settlement.RELEASE:
+        return claim.release()
+    return claim.taken
