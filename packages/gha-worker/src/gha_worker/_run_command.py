@@ -102,6 +102,7 @@ def run(
         from gha_queue import Queue, QueueError
         from gha_worker._environment import drop_empty_aws
         from gha_worker._guarded import adopt_orphans
+        from gha_worker._heap import share_one_heap
         from gha_worker._identity import assumed_role
         from gha_worker._info import default_name
         from gha_worker._journal import Journal
@@ -109,6 +110,7 @@ def run(
         from gha_worker._process_tree import resist_oom_kill
         from gha_worker._worker import Worker, WorkerSettings
 
+        share_one_heap()
         drop_empty_aws(os.environ)
         adopt_orphans()
         resist_oom_kill()
