@@ -161,6 +161,14 @@ def test_what_jobs_print_is_echoed_when_asked_for_with_every_known_secret_masked
     )
 
 
+def test_an_echo_of_no_output_says_so(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    output.touch()
+    log = io.StringIO()
+    Journal(log, GITHUB, echo=True).ended(GOOD, output)
+    assert log.getvalue().endswith("  it printed nothing\n::endgroup::\n")
+
+
 @pytest.mark.parametrize("text", ["", "\n", "x", "::endgroup::\n::error::x\n##[error]y\rz"])
 def test_github_obeys_nothing_of_what_a_job_prints(tmp_path: Path, text: str) -> None:
     output = tmp_path / "output"
@@ -173,7 +181,7 @@ def test_github_obeys_nothing_of_what_a_job_prints(tmp_path: Path, text: str) ->
 
 def test_the_word_that_ends_an_echo_is_another_each_time(tmp_path: Path) -> None:
     output = tmp_path / "output"
-    output.touch()
+    output.write_text("x")
     log = io.StringIO()
     journal = Journal(log, GITHUB, echo=True)
     journal.ended(GOOD, output)

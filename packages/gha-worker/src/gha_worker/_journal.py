@@ -85,6 +85,8 @@ class Journal:
             text, before = masked_end(output, _ECHOED, known)
         except OSError:
             return []  # the job has deleted it
+        if not text:
+            return ["  it printed nothing"]
         lines = [f"  its output without the first {before} bytes:" if before else "  its output:"]
         lines.append(text.removesuffix("\n"))
         if not self._in_github:
