@@ -308,6 +308,7 @@ def test_no_lines_are_no_jobs(start: Start) -> None:
     ("arguments", "said"),
     [
         (["--detach"], "Missing argument"),
+        (["ls", "-l"], "goes after --"),
         (["--env", "NOT_SET_HERE", "--", "true"], "NOT_SET_HERE=VALUE"),
         (["--env", "1=2", "--", "true"], "no shell can read"),
         (["--secret", "GITHUB_TOKEN", "--", "true"], "belongs to the workflow run"),

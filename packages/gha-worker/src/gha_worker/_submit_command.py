@@ -52,8 +52,19 @@ _EXIT_CODES = "Exit codes:\n\n\b\n" + "\n".join(
 )
 
 
+class _CommandOfACommand(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            why = error.format_message()
+            raise click.UsageError(f"{why} An option of CMD goes after --.", ctx) from None
+
+
 @click.command(
-    short_help="Run a command as a job: follow its log, exit with its code.", epilog=_EXIT_CODES
+    cls=_CommandOfACommand,
+    short_help="Run a command as a job: follow its log, exit with its code.",
+    epilog=_EXIT_CODES,
 )
 @click.argument("queue_url")
 @click.argument("command", metavar="-- CMD [ARG]...", nargs=-1, required=True)
