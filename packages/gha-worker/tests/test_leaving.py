@@ -12,7 +12,7 @@ import pytest
 from process_watch import alive, eventually, read_pid
 
 from gha_queue import OutcomeKind, Queue
-from gha_queue.testing import DropRequest, FaultProxy
+from gha_queue.testing import Delay, DropRequest, FaultProxy
 from gha_worker import CommandJob, CommandResult, OnStop, Prepare, Reason, submit
 from gha_worker._journal import Journal
 from gha_worker._machine import Capacity
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from conftest import WorkerProcess, Workers
 
-    from gha_queue.testing import S3Server
+    from gha_queue.testing import ProxiedRequest, S3Server
 
 STUBBORN = """
 trap '' TERM INT HUP
@@ -182,6 +182,33 @@ def test_a_signal_fails_a_job_that_must_not_start_again(
     assert stats.ready + stats.delayed == 1
     queue.cancel("stubborn")
     assert "stubborn  failed (stopped)" in worker.log()
+
+
+HASTY = "import gha_worker._signals as s; s.PATIENCE = 0.5; from gha_worker.__main__ import main; main()"
+
+
+@pytest.mark.parametrize("stage", ["claim", "farewell"])
+def test_a_signal_is_heeded_while_the_store_hangs(
+    s3: S3Server, queue: Queue, workers: Workers, stage: str
+) -> None:
+    hung: list[str] = []
+
+    def hang(request: ProxiedRequest) -> Delay | None:
+        if stage == "farewell" and request.method == "GET":
+            return None
+        hung.append(request.key)
+        return Delay(20.0)
+
+    with FaultProxy(s3.endpoint) as proxy:
+        worker = workers.start(code=HASTY, AWS_ENDPOINT_URL_S3=proxy.endpoint).ready()
+        proxy.plan = hang
+        if stage == "farewell":
+            queue.close()
+        # A listing is asked of the bucket itself, and by the main thread alone.
+        eventually(lambda: any(key == "" or "workers/" in key for key in hung))
+        worker.process.send_signal(signal.SIGINT)
+        assert worker.wait(8.0) == 0, worker.log()
+        assert not list(worker.work_dir.iterdir())
 
 
 def test_a_second_signal_breaks_nothing_off(

@@ -376,6 +376,7 @@ class Worker:
 
     def _part(self) -> None:
         """Let the jobs be stopped and settled, for a bounded time."""
+        self._signals.heeded()
         deadline = time.monotonic() + _PARTING
         for job in self._jobs:
             job.look()
@@ -437,7 +438,9 @@ class Worker:
         """Write the rest of the timeline and leave; a store that hangs does not keep a worker."""
         farewell = threading.Thread(target=self._leave, name="leave", daemon=True)
         farewell.start()
-        farewell.join(_LAST_WORDS if self._signals.received else None)
+        while farewell.is_alive() and self._signals.received is None:
+            farewell.join(_FULL)
+        farewell.join(_LAST_WORDS)
 
     def _leave(self) -> None:
         self._timeline.flush()
