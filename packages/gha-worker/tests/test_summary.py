@@ -100,12 +100,17 @@ def test_a_row_tells_the_stages_of_a_job() -> None:
     ]
 
 
-def test_a_row_of_what_went_wrong_tells_why() -> None:
+def test_a_row_of_what_went_wrong_tells_the_id_and_why() -> None:
     (row,) = rows(summary_of(replace(BAD, attempt=1, peak_memory_mb=None, run_began=None)).text(60))
-    assert row[0] == "<code>fit/1</code>"
+    assert row[0] == "<code>fit/1</code> job j-1"
     assert html.unescape(row[1]) == "✗ failed: It ended with exit code 3."
     assert row[4] == ""
     assert row[5] == f"4000{SPACE}MB"
+
+
+def test_an_id_that_is_the_name_stands_there_once() -> None:
+    (row,) = rows(summary_of(replace(BAD, name="")).text(60))
+    assert row[0] == "<code>j-1</code> attempt 2"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ MOST_ROWS = 400
 """So many jobs stand in the tables."""
 
 _TITLE = 80
+_ID = 200
 _MESSAGE = 240
 _FRAME = 1000  # bytes of what stands round the rows of the tables
 _MINUTE = 60
@@ -123,11 +124,13 @@ class Summary:
 
 
 def _row(record: JobRecord) -> str:
+    # By its id, not by its name, the queue finds the output of a job.
+    named = f" job {_text(record.job, _ID)}" if record.wrong and record.name else ""
     again = f" attempt {record.attempt}" if record.attempt > 1 else ""
     why = f": {_text(record.message, _MESSAGE)}" if record.wrong else ""
     peak = "" if record.peak_memory_mb is None else f"{record.peak_memory_mb} of "
     cells = (
-        _code(record.title) + again,
+        _code(record.title) + named + again,
         f"{mark(record)} {record.state}{why}",
         _spelled(record.waited),
         _spelled(record.prepared),
