@@ -52,6 +52,19 @@ def test_the_first_job_of_a_key_prepares_and_the_others_wait_and_find_it_ready(
         assert later.turn() is Turn.READY
 
 
+def test_a_disk_that_was_full_when_its_directories_were_made_spoils_no_key(
+    prepared: Prepared,
+) -> None:
+    with prepared.enter("k") as first:
+        first.template.parent.mkdir(parents=True)
+        first.template.touch()  # the second directory cannot be made
+        with pytest.raises(OSError, match="template"):
+            first.turn()
+        first.template.unlink()
+    with prepared.enter("k") as second:
+        assert second.turn() is Turn.MINE
+
+
 def test_keys_do_not_wait_for_each_other(prepared: Prepared) -> None:
     with prepared.enter("a") as a, prepared.enter("b") as b:
         assert (a.turn(), b.turn()) == (Turn.MINE, Turn.MINE)

@@ -156,7 +156,7 @@ class Ticket:
                 return Turn.READY
             if entry.preparing is None:
                 for directory in (self.directory, self.template):
-                    directory.mkdir(mode=0o700, parents=True)
+                    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 entry.preparing = self
             if entry.preparing is self:
                 return Turn.MINE
