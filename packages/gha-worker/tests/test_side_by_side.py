@@ -100,6 +100,18 @@ def test_a_job_that_is_too_big_is_left_to_others_and_the_worker_says_so(
     assert "a job waits that needs 8 cores and 512 MB: run a larger machine" in worker.log()
 
 
+def test_a_job_that_was_too_big_and_has_gone_is_not_said_to_wait(
+    queue: Queue, workers: Workers
+) -> None:
+    big = submit(queue, CommandJob("true", resources=Resources(8)))
+    submit(queue, CommandJob("true"))
+    worker = workers.start("--cores", "2", "--idle-timeout", "3")
+    eventually(lambda: queue.stats().succeeded == 1)
+    queue.cancel(big.id)
+    assert worker.wait() == 0, worker.log()
+    assert worker.log().endswith("leaves: no work came\n")
+
+
 def test_a_payload_that_needs_more_than_its_marker_says_is_given_back(
     queue: Queue, workers: Workers
 ) -> None:

@@ -240,6 +240,7 @@ class Worker:
     def _claim(self, pulse: Pulse, situation: Situation) -> Claim | None:
         name, running = self._settings.name, self._running()
         self._refused_for_age = False
+        self._too_big = None
 
         def accept(text: str) -> bool:
             need = self._runnable(text, situation)
