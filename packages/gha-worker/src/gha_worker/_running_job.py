@@ -108,11 +108,6 @@ class RunningJob:
         """Tell it that there may be a reason to stop."""
         self._bell.ring()
 
-    def join(self, seconds: float) -> bool:
-        """Wait for its end; whether it has come."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
-
     def _no_thread(self, error: RuntimeError) -> MachineError:
         return MachineError(str(self._machine.root), OSError(errno.EAGAIN, str(error)))
 
