@@ -385,11 +385,17 @@ def test_the_job_that_takes_the_memory_of_others_is_ended_and_told_what_to_ask_f
     assert "its share was 100 MB; put it again with memory_mb=" in result.message
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
+SEALED = 'touch "$GHA_WORKER_TEMPLATE/x"; chmod 0 "$GHA_WORKER_TEMPLATE/x"'
+DEEP = 'cd "$GHA_WORKER_TEMPLATE"; n=$(printf %0200d); for i in {1..25}; do mkdir $n; cd $n; done'
+
+
+@pytest.mark.parametrize("script", [SEALED, DEEP], ids=["sealed", "deep"])
 def test_a_preparation_that_nobody_can_copy_fails_its_job_and_not_the_worker(
-    queue: Queue, workers: Workers
+    queue: Queue, workers: Workers, script: str
 ) -> None:
-    prepare = Prepare("sealed", 'touch "$GHA_WORKER_TEMPLATE/x"; chmod 0 "$GHA_WORKER_TEMPLATE/x"')
+    if script is SEALED and os.geteuid() == 0:
+        pytest.skip("root can read everything")
+    prepare = Prepare("sealed", script)
     sealed = submit(queue, CommandJob("true", prepare=prepare))
     good = submit(queue, CommandJob("true"))
     queue.close()
@@ -399,5 +405,5 @@ def test_a_preparation_that_nobody_can_copy_fails_its_job_and_not_the_worker(
     assert outcome is not None
     result = CommandResult.from_json(outcome.error)
     assert result.reason is Reason.PREPARE_FAILED
-    assert "cannot read" in result.message
+    assert "for each job to copy, which cannot be read" in result.message
     assert ends(queue, [good.id]) == [OutcomeKind.SUCCEEDED]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import threading
 import time
@@ -199,8 +200,10 @@ class Execution:
                     return unprepared
                 try:
                     ticket.copy_template(Path(self._place.directory))
-                except PermissionError as error:
-                    return _unreadable(error)
+                except OSError as error:
+                    if error.errno in _OF_THE_TEMPLATE:
+                        return _no_copy(error)
+                    raise
                 return self._run_script(limit, ticket.directory)
         except OSError as error:
             raise MachineError(str(self._machine.root), error) from error
@@ -340,10 +343,14 @@ class Execution:
         return tail
 
 
-def _unreadable(error: PermissionError) -> Finished:
-    # The job's fault, not the machine's: the next machine would prepare the same.
+# The job's fault, not the machine's: the next machine would prepare the same.
+_OF_THE_TEMPLATE = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
+_SHOWN = 200
+
+
+def _no_copy(error: OSError) -> Finished:
     message = (
-        f"The preparation left {error.filename}, which its own user cannot read, for each job to"
-        " copy; change its owner or mode at the end of prepare.script."
+        f"The preparation left {str(error.filename)[:_SHOWN]} for each job to copy, which cannot be"
+        f" read ({error.strerror}); change or remove it at the end of prepare.script."
     )
     return Finished(CommandResult(Reason.PREPARE_FAILED, None, None, 0.0, message, ""))
