@@ -16,6 +16,7 @@ from process_watch import eventually
 from gha_queue import OutcomeKind, Queue
 from gha_queue.testing import Answer, Delay, FaultProxy
 from gha_worker import CommandJob, CommandResult, Reason, Resources, submit
+from gha_worker._submit_command import _awaited
 from gha_worker._verdict import Exit, verdict
 
 if TYPE_CHECKING:
@@ -365,27 +366,20 @@ def test_a_job_that_nobody_takes_says_how_to_start_a_worker(queue: Queue, start:
     )
 
 
-def test_a_job_in_a_paused_queue_says_how_to_end_the_pause(queue: Queue, start: Start) -> None:
+def test_a_job_in_a_paused_queue_waits_for_the_end_of_the_pause(queue: Queue) -> None:
+    job = submit(queue, CommandJob("true"))
     queue.pause()
-    command = start("--", "true")
-    assert command.stderr is not None
-    said = command.stderr.readline().decode()
-    assert said == (
-        f"gha-worker: job {only_job(queue).id} waits for the end of a pause:"
-        f" gha-queue resume -q {queue.url}\n"
-    )
+    assert _awaited(queue, job) == f"the end of a pause: gha-queue resume -q {queue.url}"
 
 
-def test_a_job_that_no_worker_has_room_for_says_what_it_needs(queue: Queue, start: Start) -> None:
+def test_a_job_that_no_worker_has_room_for_waits_for_what_it_needs(queue: Queue) -> None:
+    job = submit(queue, CommandJob("true", resources=Resources(cpu=64, memory_mb=9000)))
     queue.enroll("small", {})
     queue.enroll("gone", {})
     queue.leave("gone")
-    command = start("--cpu", "64", "--memory", "9000", "--", "true")
-    assert command.stderr is not None
-    said = command.stderr.readline().decode()
-    assert said == (
-        f"gha-worker: job {only_job(queue).id} waits for 64 cores and 9000 MB: the worker here has"
-        f" not had that free; to start another: gha-worker run {queue.url}\n"
+    assert _awaited(queue, job) == (
+        "64 cores and 9000 MB: the worker here has not had that free; to start another:"
+        f" gha-worker run {queue.url}"
     )
 
 
