@@ -124,3 +124,19 @@ def test_credentials_of_the_workflow_run_are_no_secrets_of_a_job(name: str) -> N
     with pytest.raises(RefusedSecretError) as caught:
         CommandJob(script="true", secrets=(name,))
     assert caught.value.name == name
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("env", [("A", "1")]),
+        ("secrets", "TOKEN"),
+        ("prepare", "pip install x"),
+        ("server", "python serve.py"),
+        ("resources", 4),
+        ("on_stop", "fail"),
+    ],
+)
+def test_a_field_of_another_type_is_named_where_the_job_is_made(field: str, value: Any) -> None:  # noqa: ANN401
+    with pytest.raises(InvalidJobError, match=field):
+        CommandJob("true", **{field: value})

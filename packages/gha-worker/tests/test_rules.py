@@ -190,7 +190,7 @@ def test_the_guard_decides_why_a_job_ended(
         CommandJob(script="true"),
         Stage(preparing=preparing, limit=Reason.VM_LIFETIME),
         Ended(ending, 1, None, 2.0),
-        Memory(share=4096, peak=100),
+        Memory(share=4096, machine=16384, peak=100),
         interruption=interruption,
         before=1.5,
         tail="end",
@@ -212,23 +212,31 @@ def script_ended(ended: Ended, memory: Memory) -> CommandResult:
     [Ended(Ending.ITSELF, None, "SIGKILL", 1.0), Ended(Ending.ITSELF, 137, None, 1.0)],
 )
 def test_a_kill_counts_as_want_of_memory_only_where_there_was_none(ended: Ended) -> None:
-    out = script_ended(ended, Memory(share=4096, peak=5000, ran_out=True))
+    out = script_ended(ended, Memory(share=4096, machine=16384, peak=5000, ran_out=True))
     assert out.reason is Reason.OUT_OF_MEMORY
-    assert script_ended(ended, Memory(share=4096, peak=5000)).reason is Reason.EXITED
+    assert script_ended(ended, Memory(share=4096, machine=16384, peak=5000)).reason is Reason.EXITED
 
 
 def test_a_failure_beside_a_hungry_neighbour_stays_its_own() -> None:
-    failed = script_ended(Ended(Ending.ITSELF, 1, None, 1.0), Memory(share=4096, ran_out=True))
+    failed = script_ended(
+        Ended(Ending.ITSELF, 1, None, 1.0), Memory(share=4096, machine=16384, ran_out=True)
+    )
     assert failed.reason is Reason.EXITED
 
 
 def test_a_job_without_memory_is_told_what_it_had_and_what_to_ask_for() -> None:
     killed = Ended(Ending.STOP, None, "SIGKILL", 1.0)
     stage = Stage(preparing=False, limit=Reason.TIMEOUT)
-    memory = Memory(share=4096, peak=5000)
+    memory = Memory(share=4096, machine=16384, peak=5000)
     result = conclude(
         CommandJob(script="true"), stage, killed, memory, interruption=Interruption.MEMORY
     )
-    assert "with 5000 MB" in result.message
-    assert "share was 4096 MB" in result.message
-    assert "memory_mb=6400" in result.message
+    assert "it held 5000 MB, its share was 4096 MB" in result.message
+    assert "put it again with memory_mb=6400" in result.message
+
+
+def test_a_job_that_had_the_whole_machine_is_told_to_take_a_larger_one() -> None:
+    killed = Ended(Ending.ITSELF, None, "SIGKILL", 1.0)
+    memory = Memory(share=4096, machine=4096, peak=4000, ran_out=True)
+    message = script_ended(killed, memory).message
+    assert "all of the 4096 MB there are: run it on a larger machine" in message

@@ -294,7 +294,11 @@ def test_a_job_that_is_stopped_before_it_began_was_stopped(bench: Bench) -> None
 def test_a_server_that_speaks_out_of_turn_is_not_used_again(bench: Bench) -> None:
     talk = WRITE(b"more\n")
     assert bench.run(START + f"respond(id=n, exit_code=3); {talk}; time.sleep(60)").exit_code == 3
-    assert bench.run(START + "respond(id=n, exit_code=served)").exit_code == 1
+    second = START + "respond(id=n, exit_code=served)"
+    ended = bench.run(second)
+    if ended.ending is Ending.DECLINED:  # handed over before the guard had heard the rest
+        ended = bench.run(second)
+    assert ended.exit_code == 1
 
 
 def test_a_job_that_began_may_take_longer_than_a_server_may_be_silent(tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ class Grant:
     slot: int
     cores: float
     memory_mb: int
+    machine_mb: int
+    """The memory of the whole machine."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class Execution:
         self._claim = claim
         self._job = job
         self._machine = machine
-        self._memory_mb = grant.memory_mb
+        self._memory = Memory(grant.memory_mb, grant.machine_mb)
         self._home = home
         self._relay = relay
         self._bell = bell
@@ -177,13 +179,10 @@ class Execution:
             temporary=str(home / "tmp"),
             run_url=machine.run_url,
         )
+        self.output: Path | None = None
+        """What the script that began last has printed."""
         self.prepare_began: float | None = None
         self.run_began: float | None = None
-
-    @property
-    def output(self) -> Path:
-        """Where the output of the job's script is; the file need not exist."""
-        return self._home / "script.log"
 
     def run(self, limit: Limit) -> Finished:
         """Prepare if need be, run the script, and say how it went.
@@ -283,6 +282,7 @@ class Execution:
 
     def _task(self, script: str, name: str, place: Place, limit: Limit) -> Task:
         file, output = self._home / name, self._home / f"{name}.log"
+        self.output = output
         output.touch(mode=0o600)
         file.touch(mode=0o600)
         file.write_text(script, encoding="utf-8", errors="surrogatepass")
@@ -305,7 +305,7 @@ class Execution:
         with (
             running,
             self._relay.feeding(running),
-            memory.follow(running.guard_pid, self._memory_mb, self._bell.ring) as use,
+            memory.follow(running.guard_pid, self._memory.share, self._bell.ring) as use,
         ):
             while (ended := running.poll()) is None:
                 if interruption is None:
@@ -316,10 +316,11 @@ class Execution:
                 self._bell.wait(_LOOK, [running])
         # What its end tells counts mapped files as well; it is for jobs too short for the watch.
         peak = use.peak_mb or ended.peak_memory_mb
-        return _Seen(ended, interruption, Memory(self._memory_mb, peak, use.machine_ran_out))
+        held = replace(self._memory, peak=peak, ran_out=use.machine_ran_out)
+        return _Seen(ended, interruption, held)
 
     def _unstarted(self, ended: Ended, interruption: Interruption | None = None) -> _Seen:
-        return _Seen(ended, interruption, Memory(self._memory_mb))
+        return _Seen(ended, interruption, self._memory)
 
     def _finish(
         self, stage: Stage, seen: _Seen, *, before: float = 0.0, tail: str = ""

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gha_worker._errors import InvalidJobError, RefusedSecretError, UnsupportedVersionError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 FORMAT = 1
 READABLE = (1,)
@@ -93,6 +91,7 @@ class CommandJob:
     log: bool = False
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         _check_text("run.script", self.script)
         for name, value in self.env.items():
             _check_variable("env", name)
@@ -174,6 +173,20 @@ class CommandJob:
             server=None if server is None else _server(server),
             log=_given(fields, "log", False),  # noqa: FBT003  # a default, like those above
         )
+
+
+def _check_kinds(job: CommandJob) -> None:
+    kinds: dict[str, tuple[type, ...]] = {
+        "env": (Mapping,),
+        "secrets": (tuple, list),  # a text would be taken for its letters
+        "prepare": (Prepare, type(None)),
+        "server": (Server, type(None)),
+        "resources": (Resources,),
+        "on_stop": (OnStop,),
+    }
+    for name, kind in kinds.items():
+        if not isinstance(getattr(job, name), kind):
+            raise InvalidJobError(name, f"is not a {kind[0].__name__}")
 
 
 def _prepare(value: object) -> Prepare:

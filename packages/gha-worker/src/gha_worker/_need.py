@@ -39,6 +39,11 @@ class Need:
     def cores(self) -> float:
         return self.millicores / 1000
 
+    def __str__(self) -> str:
+        """``one core and 512 MB``."""
+        memory = "" if self.memory_mb is None else f" and {self.memory_mb} MB"
+        return f"{spelled(self.cores)}{memory}"
+
     def to_text(self) -> str:
         """``c1500m4096t600`` for one and a half cores, 4096 MB and ten minutes."""
         memory = "" if self.memory_mb is None else f"m{self.memory_mb}"
@@ -57,6 +62,11 @@ class Need:
             return None
         memory = match["memory"]
         return cls(int(match["cores"]), None if memory is None else int(memory), int(match["time"]))
+
+
+def spelled(cores: float) -> str:
+    """``one core`` or ``2.5 cores``."""
+    return "one core" if cores == 1 else f"{cores:g} cores"
 
 
 def _whole(number: float) -> int:

@@ -26,8 +26,8 @@ class Pulse:
     """Reads the queue's control record every 2 s and reports the worker alive every 30 s.
 
     Costs one GET per 2 s and one PUT per 30 s. `changed` is called from the thread whenever the
-    newest record says something new. A store that does not answer is asked again the next time;
-    any other error is kept in `failure`, and the thread goes on.
+    newest record says something new. A store that does not answer, or a record that nobody can
+    read, is asked for again the next time; any other error is kept in `failure`, and the thread goes on.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class Pulse:
             self._exchange(report=report)
 
     def _exchange(self, *, report: bool) -> None:
-        from gha_queue import QueueError, StoreUnavailableError
+        from gha_queue import QueueError, RecordError, StoreUnavailableError
 
         try:
             self._read_control()
             if report:
                 self._queue.report(self._name, self._info())
             self.failure = None
-        except StoreUnavailableError:
+        except (StoreUnavailableError, RecordError):
             return
         except QueueError as failure:
             self.failure = failure

@@ -172,12 +172,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Memory:
-    """The memory of a job in MB: its share of the machine, and the most it was seen with.
+    """The memory of a job in MB: its share, that of its whole machine, the most it was seen with.
 
     `ran_out` tells that the machine had none left while the job ran.
     """
 
     share: int
+    machine: int
     peak: int | None = None
     ran_out: bool = False
 
@@ -249,7 +250,6 @@ def _message(job: CommandJob, reason: Reason, ended: Ended, memory: Memory) -> s
         if ended.exit_code == 0:
             return "The script ended with exit code 0."
         return f"The script ended with {end}; the end of its output says more."
-    used = "" if memory.peak is None else f" with {memory.peak} MB"
     return {
         Reason.PREPARE_FAILED: f"The preparation ended with {end}; the end of its output says"
         " more, and the next job with this key prepares again.",
@@ -261,11 +261,22 @@ def _message(job: CommandJob, reason: Reason, ended: Ended, memory: Memory) -> s
         " have it run.",
         Reason.LEASE_LOST: "The job was ended because its lease was lost; whoever took the lease"
         " settles it.",
-        Reason.OUT_OF_MEMORY: f"The job was ended{used} because its machine had no memory left, of"
-        f" which its share was {memory.share} MB; put it again with memory_mb={memory.enough} in"
-        " its resources.",
+        Reason.OUT_OF_MEMORY: _out_of_memory(memory),
         Reason.SERVER_FAILED: "The persistent server that ran the job failed in the middle of it;"
         " put the job again, without a server if that happens once more.",
         Reason.GUARD_DIED: f"The job was ended because the process that watches it died of {end};"
         " give the job more memory or a larger machine.",
     }[reason]
+
+
+def _out_of_memory(memory: Memory) -> str:
+    held = "" if memory.peak is None else f"it held {memory.peak} MB, "
+    advice = (
+        f"put it again with memory_mb={memory.enough} in its resources."
+        if memory.enough <= memory.machine
+        else f"that is about all of the {memory.machine} MB there are: run it on a larger machine."
+    )
+    return (
+        "The job was ended because its machine ran out of memory:"
+        f" {held}its share was {memory.share} MB; {advice}"
+    )

@@ -410,12 +410,8 @@ def _awaited(queue: Queue, job: Job) -> str:
     if not workers:
         return f"a worker; to start one: gha-worker run {queue.url}"
     need = Need.parse(job.need) or Need()
-    cores = "one core" if need.cores == 1 else f"{need.cores:g} cores"
-    memory = "" if need.memory_mb is None else f" and {need.memory_mb} MB"
     here = "the worker here has" if workers == 1 else f"the {workers} workers here have"
-    return (
-        f"{cores}{memory}: {here} not had that free; to start another: gha-worker run {queue.url}"
-    )
+    return f"{need}: {here} not had that free; to start another: gha-worker run {queue.url}"
 
 
 class _StoppedError(Exception):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gha_worker._chart import Chart, mark
+from gha_worker._need import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,8 +108,7 @@ class Summary:
     def _head(self, total: int, seconds: float) -> str:
         worker = f"### Worker {_code(self._worker)}: "
         use = self._core_seconds / max(seconds, 1e-3) / self._cores
-        cores = "one core" if self._cores == 1 else f"{self._cores:g} cores"
-        life = f"It lived for {_spelled(seconds)} and used {use:.0%} of its {cores}."
+        life = f"It lived for {_spelled(seconds)} and used {use:.0%} of its {spelled(self._cores)}."
         if not total:
             return f"{worker}no jobs\n\n{life}"
         jobs = "1 job" if total == 1 else f"{total:,} jobs"

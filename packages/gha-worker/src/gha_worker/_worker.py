@@ -35,7 +35,7 @@ from gha_worker._info import worker_info
 from gha_worker._job import CommandJob
 from gha_worker._job_log import JobLogs
 from gha_worker._memory import MemoryWatch
-from gha_worker._need import Need
+from gha_worker._need import Need, spelled
 from gha_worker._packing import Packing, PassedOver
 from gha_worker._prepared import Prepared
 from gha_worker._pulse import Pulse
@@ -131,7 +131,9 @@ class Worker:
         name = self._settings.name
         self._journal.mask(own_secrets(self._environment))
         if not self._queue.enroll(name, self._report()):
-            self._journal.worker(f"worker {name} leaves: another worker has this name")
+            self._journal.worker(
+                f"worker {name} leaves: another worker has this name; choose another"
+            )
             return
         try:
             with (
@@ -290,8 +292,6 @@ class Worker:
             self._refused_for_age = True
             self._give_back(claim, "needs a younger machine")
             return
-        used = {running.grant.slot for running in self._jobs if not running.freed}
-        slot = next(number for number in itertools.count(1) if number not in used)
         if isinstance(job, CommandJob):
             self._journal.mask(secret_values(job, self._environment).values())
         try:
@@ -299,7 +299,7 @@ class Worker:
                 claim,
                 job,
                 need,
-                Grant(slot, self._packing.cores(need), self._packing.share(need)),
+                self._grant(need),
                 machine,
                 limit=lambda: Limit(*_rules.time_limit(self._situation(pulse), need.timeout)),
                 stopped_for=lambda: self._stopped_for(pulse),
@@ -319,6 +319,15 @@ class Worker:
         self._taken += 1
         self._misses = 0
         self._jobs.append(running)
+
+    def _grant(self, need: Need) -> Grant:
+        used = {running.grant.slot for running in self._jobs if not running.freed}
+        return Grant(
+            slot=next(number for number in itertools.count(1) if number not in used),
+            cores=self._packing.cores(need),
+            memory_mb=self._packing.share(need),
+            machine_mb=self._settings.capacity.memory_mb,
+        )
 
     def _tell_start(self, job: RunningJob) -> None:
         self._journal.started(
@@ -390,15 +399,13 @@ class Worker:
 
     def _size(self) -> str:
         capacity, slots = self._settings.capacity, self._settings.slots
-        size = f"{capacity.millicores / 1000:g} cores, {capacity.memory_mb} MB"
+        size = f"{spelled(capacity.millicores / 1000)}, {capacity.memory_mb} MB"
         return size if slots is None else f"{size}, {slots} jobs at a time"
 
     def _left_behind(self, leaving: Leaving) -> str:
         if leaving is not Leaving.IDLE or self._too_big is None:
             return ""
-        need = self._too_big
-        memory = "" if need.memory_mb is None else f" and {need.memory_mb} MB"
-        return f", but a job waits that needs {need.cores:g} cores{memory}: run a larger machine"
+        return f", but a job waits that needs {self._too_big}: run a larger machine"
 
     def _report(self) -> dict[str, Any]:
         return {**self._info, "jobs": [job.claim.job.id for job in self._jobs]}
