@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING
 from gha_queue import OutcomeKind, Queue
 from gha_queue.testing import FaultProxy, S3Server
 from gha_worker import CommandJob, JobRecord, Resources, Server, read_timeline
-from gha_worker._process_tree import descendants
-from gha_worker._submit import new_job
+from gha_worker._guard.process_tree import descendants
+from gha_worker._jobs.submission import new_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

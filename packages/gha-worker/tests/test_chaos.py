@@ -26,7 +26,7 @@ from process_watch import eventually
 
 from gha_queue import OutcomeKind, Queue
 from gha_worker import CommandJob, Prepare, Server
-from gha_worker._submit import new_job
+from gha_worker._jobs.submission import new_job
 
 if TYPE_CHECKING:
     from conftest import Workers

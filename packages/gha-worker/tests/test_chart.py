@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from job_records import GOOD
 
-from gha_worker._chart import MOST_BARS, MOST_CHARACTERS, Chart
+from gha_worker._telling.chart import MOST_BARS, MOST_CHARACTERS, Chart
 
 if TYPE_CHECKING:
     from gha_worker import JobRecord

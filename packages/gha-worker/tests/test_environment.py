@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gha_worker import CommandJob
-from gha_worker._environment import Place, drop_empty_aws, job_environment, run_url
+from gha_worker._machine.environment import Place, drop_empty_aws, job_environment, run_url
 
 PLACE = Place(
     job="j",

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from process_watch import alive, command_line, eventually, read_pid
 
-from gha_worker import _guarded
-from gha_worker._ending import Ended, Ending
-from gha_worker._guard import remove_tree
-from gha_worker._guarded import GuardedScript, SpareGuards, Task
+from gha_worker._guard import guarded_script
+from gha_worker._guard.ending import Ended, Ending
+from gha_worker._guard.guard import remove_tree
+from gha_worker._guard.guarded_script import GuardedScript, SpareGuards, Task
 
 DEEP = 1100
-GUARD_PROCESS = Path(_guarded.__file__).with_name("_guard_process.py")
+GUARD_PROCESS = Path(guarded_script.__file__).with_name("guard_process.py")
 
 ESCAPED = """
 (setsid bash -c 'trap "" TERM HUP INT; echo $$ > {0}/escaped.new; mv {0}/escaped.new {0}/escaped
@@ -124,7 +124,7 @@ def test_neither_script_nor_environment_is_on_a_command_line(bench: Bench) -> No
 
 
 def tree_arguments(root: int) -> str:
-    from gha_worker._process_tree import descendants
+    from gha_worker._guard.process_tree import descendants
 
     return "\n".join(command_line(pid) for pid in [root, *descendants(root)])
 
@@ -220,7 +220,7 @@ def test_an_older_deadline_that_comes_late_takes_nothing_back(bench: Bench) -> N
 WORKER = """
 import os, sys, time
 from pathlib import Path
-from gha_worker._guarded import GuardedScript, SpareGuards, Task
+from gha_worker._guard.guarded_script import GuardedScript, SpareGuards, Task
 
 script, home, output = map(Path, sys.argv[1:])
 now = time.monotonic()

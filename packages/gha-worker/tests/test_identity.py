@@ -14,7 +14,7 @@ from process_watch import eventually
 
 from gha_queue import OutcomeKind, Queue
 from gha_worker import CommandJob, CommandResult, IdTokenError, IdTokenPermissionError
-from gha_worker._identity import Identity, IdToken, Role, request_token, tended
+from gha_worker._worker.identity import Identity, IdToken, Role, request_token, tended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ from process_watch import eventually
 from gha_queue import JobNotFoundError, Queue, Runtime, StoreUnavailableError
 from gha_queue.testing import Answer, FaultProxy
 from gha_worker import follow
-from gha_worker._job_log import CUT, LIMIT, JobLogs, chunks, period
-from gha_worker._masks import Masker
+from gha_worker._telling.job_log import CUT, LIMIT, JobLogs, chunks, period
+from gha_worker._telling.masks import Masker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

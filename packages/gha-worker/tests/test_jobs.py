@@ -9,7 +9,7 @@ from process_watch import alive, command_line, eventually, read_pid
 
 from gha_queue import OutcomeKind
 from gha_worker import CommandJob, CommandResult, Prepare, Reason
-from gha_worker._process_tree import processes
+from gha_worker._guard.process_tree import processes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from job_records import BAD, GOOD
 
-from gha_worker._journal import Journal
+from gha_worker._telling.journal import Journal
 
 if TYPE_CHECKING:
     from gha_worker import JobRecord
@@ -268,7 +268,7 @@ def test_a_log_in_ascii_takes_every_name() -> None:
 
 WRITE_AND_GO_ON = """
 import os, sys
-from gha_worker._journal import Journal
+from gha_worker._telling.journal import Journal
 journal = Journal(environment={})
 for _ in range(2000):
     journal.worker("x" * 50)

@@ -14,10 +14,10 @@ from process_watch import alive, eventually, read_pid
 from gha_queue import OutcomeKind, Queue
 from gha_queue.testing import Delay, DropRequest, FaultProxy
 from gha_worker import CommandJob, CommandResult, OnStop, Prepare, Reason, submit
-from gha_worker._journal import Journal
-from gha_worker._machine import Capacity
+from gha_worker._machine.capacity import Capacity
 from gha_worker._signals import StopSignals
-from gha_worker._worker import Worker, WorkerSettings
+from gha_worker._telling.journal import Journal
+from gha_worker._worker.worker import Worker, WorkerSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -304,7 +304,7 @@ def test_a_killed_guard_fails_the_job_and_leaves_no_process(
 
 
 def children_of(pid: int) -> list[int]:
-    from gha_worker._process_tree import processes
+    from gha_worker._guard.process_tree import processes
 
     return [row.pid for row in processes() if row.parent == pid]
 

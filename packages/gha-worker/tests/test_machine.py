@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gha_worker._machine import Capacity, memory_left, oom_kills, read_capacity
+from gha_worker._machine.capacity import Capacity, memory_left, oom_kills, read_capacity
 
 if TYPE_CHECKING:
     from pathlib import Path

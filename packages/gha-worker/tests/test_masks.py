@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gha_worker._masks import (
+from gha_worker._telling.masks import (
     Masker,
     escape_data,
     mask_commands,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from process_watch import eventually
 
-from gha_worker._memory import (
+from gha_worker._machine.memory import (
     Holding,
     MemoryUse,
     MemoryWatch,

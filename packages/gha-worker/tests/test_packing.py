@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_worker import CommandJob, Resources
-from gha_worker._machine import Capacity
-from gha_worker._need import Need
-from gha_worker._packing import PATIENCE, Packing, PassedOver
+from gha_worker._jobs.need import Need
+from gha_worker._machine.capacity import Capacity
+from gha_worker._worker.packing import PATIENCE, Packing, PassedOver
 
 VM = Capacity(millicores=4000, memory_mb=16384)
 capacities = st.builds(

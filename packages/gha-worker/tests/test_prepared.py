@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from process_watch import eventually
 
-from gha_worker._ending import Ended, Ending
-from gha_worker._prepared import FailedPreparation, Prepared, Ticket, Turn
+from gha_worker._guard.ending import Ended, Ending
+from gha_worker._machine.prepared import FailedPreparation, Prepared, Ticket, Turn
 
 if TYPE_CHECKING:
     from pathlib import Path

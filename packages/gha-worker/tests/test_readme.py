@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gha_worker import CommandJob
 from gha_worker.__main__ import main
-from gha_worker._verdict import MEANINGS
+from gha_worker._command_line.verdict import MEANINGS
 
 if TYPE_CHECKING:
     from conftest import Workers

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gha_worker import CommandJob, CommandResult, OnStop, Reason
-from gha_worker._ending import Ended, Ending
-from gha_worker._rules import (
+from gha_worker._guard.ending import Ended, Ending
+from gha_worker._worker.rules import (
     Interruption,
     Leaving,
     Memory,

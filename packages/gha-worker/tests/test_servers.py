@@ -19,10 +19,10 @@ import pytest
 from process_watch import alive, eventually, read_pid
 
 from gha_worker import CommandJob, CommandResult, Reason, Server
-from gha_worker._ending import Ended, Ending
-from gha_worker._guarded import SpareGuards, Task
-from gha_worker._process_tree import descendants
-from gha_worker._servers import FAILURES, ServedRequest, Servers
+from gha_worker._guard.ending import Ended, Ending
+from gha_worker._guard.guarded_script import SpareGuards, Task
+from gha_worker._guard.process_tree import descendants
+from gha_worker._guard.servers import FAILURES, ServedRequest, Servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -192,7 +192,7 @@ def test_a_worker_that_runs_out_of_processes_goes_on_with_fewer_jobs(
     run_cramped(queue, workers, "RLIMIT_NPROC, (32, 32)", uid=str(100_000 + os.getpid()))
 
 
-IMPATIENT = "import gha_worker._packing as p; p.PATIENCE = 0.5; from gha_worker.__main__ import main; main()"
+IMPATIENT = "import gha_worker._worker.packing as p; p.PATIENCE = 0.5; from gha_worker.__main__ import main; main()"
 
 
 def test_a_job_that_smaller_ones_pass_over_gets_the_machine_in_the_end(

@@ -16,8 +16,8 @@ from process_watch import eventually
 from gha_queue import OutcomeKind, Queue
 from gha_queue.testing import Answer, Delay, FaultProxy
 from gha_worker import CommandJob, CommandResult, Reason, Resources, submit
-from gha_worker._submit_command import _awaited
-from gha_worker._verdict import Exit, verdict
+from gha_worker._command_line.submit import _awaited
+from gha_worker._command_line.verdict import Exit, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from job_records import BAD, GOOD
 
-from gha_worker._machine import Capacity
-from gha_worker._summary import LIMIT, MOST_ROWS, Summary
+from gha_worker._machine.capacity import Capacity
+from gha_worker._telling.summary import LIMIT, MOST_ROWS, Summary
 
 if TYPE_CHECKING:
     from pathlib import Path

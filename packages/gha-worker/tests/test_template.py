@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gha_worker._template import copy_tree
+from gha_worker._machine.template import copy_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

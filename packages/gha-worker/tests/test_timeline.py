@@ -13,7 +13,7 @@ from process_watch import eventually
 
 from gha_queue import Queue, QueueError, RecordError, StoreRefusedError, StoreUnavailableError
 from gha_worker import JobRecord, read_timeline
-from gha_worker._timeline import Timeline
+from gha_worker._telling.timeline import Timeline
 
 if TYPE_CHECKING:
     from pathlib import Path

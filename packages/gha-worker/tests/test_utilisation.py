@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gha_worker import CommandJob, JobRecord, Resources, read_timeline
-from gha_worker._submit import new_job
+from gha_worker._jobs.submission import new_job
 
 if TYPE_CHECKING:
     from conftest import Workers

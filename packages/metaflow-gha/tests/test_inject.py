@@ -274,7 +274,7 @@ def test_back_from_standalone_nothing_of_it_is_left(repository: Path) -> None:
 
 def test_a_source_that_is_missing_changed_or_new_is_found(repository: Path) -> None:
     list(inject(Wish(standalone=True)))
-    source = repository / ".github/metaflow-gha/gha-worker/src/gha_worker/_guard.py"
+    source = repository / ".github/metaflow-gha/gha-worker/src/gha_worker/_guard/guard.py"
     written = source.read_text()
     for spoil in (
         source.unlink,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from gha_worker._run_command import run
-from gha_worker._submit_command import submit
+from gha_worker._command_line.run import run
+from gha_worker._command_line.submit import submit
 
 
 @click.group()

@@ -1,0 +1,1 @@
+"""What a job says, and what is told of it: plain values."""

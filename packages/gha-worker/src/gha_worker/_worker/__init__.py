@@ -1,0 +1,1 @@
+"""Claims what fits, sees it to its end, leaves."""
