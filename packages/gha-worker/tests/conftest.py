@@ -5,9 +5,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).parent))
 
 from process_watch import eventually
+from s3_access import s3_client
 
 from gha_queue import Queue
 from gha_queue.testing import S3Server
@@ -38,16 +38,6 @@ def proven(s3: S3Server) -> bytes:
     Queue("s3://jobs/proven", client, lease=LEASE, heartbeat=HEARTBEAT).create()
     body: bytes = client.get_object(Bucket="jobs", Key="proven/queue")["Body"].read()
     return body
-
-
-def s3_client(s3: S3Server) -> Any:  # noqa: ANN401  # boto3 has no types
-    return boto3.client(
-        "s3",
-        endpoint_url=s3.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="invented",
-        aws_secret_access_key="invented",
-    )
 
 
 @pytest.fixture

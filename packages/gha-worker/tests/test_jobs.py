@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conftest import s3_client
 from process_watch import alive, command_line, eventually, read_pid
+from s3_access import s3_client
 
 from gha_queue import OutcomeKind
 from gha_worker import CommandJob, CommandResult, Prepare, Reason
