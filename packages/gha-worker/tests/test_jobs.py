@@ -26,7 +26,7 @@ def run_all(queue: Queue, workers: Workers, *jobs: CommandJob, **variables: str)
     """The outcomes of `jobs`, run in turn by one worker that is gone afterwards."""
     ids = [queue.put(job.to_payload(), priority=rank).id for rank, job in enumerate(jobs)]
     queue.close()
-    worker = workers.start(**variables)
+    worker = workers.start("--slots", "1", **variables)
     assert worker.wait() == 0, worker.log()
     outcomes = [queue.outcome(name) for name in ids]
     assert None not in outcomes, worker.log()
