@@ -280,7 +280,8 @@ def keep_memory(bench: Bench) -> None:
         queue, count = bench.queue(url), bench.folder / "count"
         count.write_bytes(b"")
         job = empty_job(count, served=True)
-        queue.put_many([new_job(job) for _ in range(marks[-1])])
+        # Some more, so that the worker is not yet at its summary when the last look comes.
+        queue.put_many([new_job(job) for _ in range(marks[-1] + 100)])
         queue.close()
         seen: dict[int, float] = {}
         with bench.worker(queue, "--cores", str(CORES)) as process:
