@@ -291,6 +291,11 @@ def test_a_job_that_is_stopped_before_it_began_was_stopped(bench: Bench) -> None
     assert bench.said == []
 
 
+def test_what_begins_and_goes_astray_in_one_breath_has_begun(bench: Bench) -> None:
+    started = b'{"id": 1, "started": true}\n'
+    assert bench.run(WRITE(started + b"x" * 200_000)).ending is Ending.SERVER_FAILED
+
+
 def test_a_server_that_speaks_out_of_turn_is_not_used_again(bench: Bench) -> None:
     talk = WRITE(b"more\n")
     assert bench.run(START + f"respond(id=n, exit_code=3); {talk}; time.sleep(60)").exit_code == 3

@@ -168,13 +168,13 @@ class ServerGuard(Guard):
 
     def _listen(self) -> None:
         """Take in what the server says, and end the request that it has answered."""
-        lines = self._answers.read()
-        if len(self._answers.unread) > _LONGEST_ANSWER:
-            raise _AstrayError("it answered with a line that does not end")
-        for line in lines:
+        for line in self._answers.read():
             if self._request is None:
                 raise _AstrayError("it answered without a request")
             self._request.answer(line)
+        # After the whole lines: what has begun must not count as declined.
+        if len(self._answers.unread) > _LONGEST_ANSWER:
+            raise _AstrayError("it answered with a line that does not end")
         if self._answers.ended:
             self._hung_up()
         if self._request is not None and self._request.over and not self._stopping:
