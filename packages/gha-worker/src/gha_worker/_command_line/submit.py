@@ -9,44 +9,35 @@ import os
 import secrets
 import shlex
 import shutil
-import signal
 import sys
 import tempfile
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from gha_worker._command_line.numbers import Number
+from gha_worker._command_line.stopping import Stop, StoppedError
 from gha_worker._command_line.verdict import MEANINGS, Exit, Verdict, verdict
 from gha_worker._errors import InvalidJobError, WorkerError
 from gha_worker._jobs.command_job import DEFAULT_TIMEOUT, CommandJob, OnStop, Prepare, Resources
 from gha_worker._jobs.need import Need
-from gha_worker._signals import STOP_SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Executor, Future
-    from types import FrameType, TracebackType
     from typing import IO, NoReturn
 
-    from typing_extensions import Self
-
     from gha_queue import Job, NewJob, Queue
-
-_T = TypeVar("_T")
 
 _AWAY = 600.0
 _AT_ONCE = 16
 _IN_MEMORY = 2**20
 _UNCLAIMED = 10.0
 _ALIVE = 90.0
-_SAME_WISH = 1.0
-_LOOK = 0.25
 _EXIT_CODES = "Exit codes:\n\n\b\n" + "\n".join(
     f"{code:>5}  {meaning}" for code, meaning in MEANINGS.items()
 )
@@ -205,7 +196,7 @@ def submit(
 
     try:
         items = [new(number, line) for number, line in _lines()] if lines else [new()]
-        with _Stop() as stop:
+        with Stop() as stop:
             code = _run(queue_url, items, known, stop, lines=lines, detach=detach)
     except (QueueError, WorkerError) as error:
         _say(str(error))
@@ -220,7 +211,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _run(
-    url: str, items: Sequence[NewJob], known: str, stop: _Stop, *, lines: bool, detach: bool
+    url: str, items: Sequence[NewJob], known: str, stop: Stop, *, lines: bool, detach: bool
 ) -> int:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -230,7 +221,7 @@ def _run(
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
         queue = stop.wait(pool.submit(_open, url))
-    except _StoppedError as stopped:
+    except StoppedError as stopped:
         _leave(stopped.code)
     try:
         jobs = _put(queue, items)
@@ -243,9 +234,9 @@ def _run(
             if lines:
                 return _show_all(queue, jobs, pool, stop, wanted=len(items))
             return _show_one(queue, jobs[0].id, pool, stop)
-    except (BrokenPipeError, _StoppedError) as why:
+    except (BrokenPipeError, StoppedError) as why:
         _cancel(queue, items)
-        _leave(why.code if isinstance(why, _StoppedError) else Exit.PIPE_CLOSED)
+        _leave(why.code if isinstance(why, StoppedError) else Exit.PIPE_CLOSED)
     except OSError as error:
         _say(f"the output cannot be written here ({error.strerror}); {_goes_on(known)}")
         _leave(Exit.NEVER_RAN)
@@ -275,7 +266,7 @@ def _put(queue: Queue, items: Sequence[NewJob]) -> list[Job]:
     return jobs
 
 
-def _show_one(queue: Queue, job_id: str, pool: Executor, stop: _Stop) -> int:
+def _show_one(queue: Queue, job_id: str, pool: Executor, stop: Stop) -> int:
     end = stop.wait(pool.submit(_show, queue, job_id, sys.stdout.buffer))
     if end.message:
         _say(f"job {job_id}: {end.message}")
@@ -289,9 +280,7 @@ class _Followed:
     end: Future[Verdict]
 
 
-def _show_all(
-    queue: Queue, jobs: Sequence[Job], pool: Executor, stop: _Stop, *, wanted: int
-) -> int:
+def _show_all(queue: Queue, jobs: Sequence[Job], pool: Executor, stop: Stop, *, wanted: int) -> int:
     """Print one log after another, while the logs of the next few jobs are followed already."""
     begun: deque[_Followed] = deque()
     left = iter(jobs)
@@ -314,7 +303,7 @@ def _show_all(
     return Exit.SOME_FAILED
 
 
-def _print(followed: _Followed, stop: _Stop) -> bool:
+def _print(followed: _Followed, stop: Stop) -> bool:
     """Print the log of a job when it has ended; whether it succeeded."""
     end = stop.wait(followed.end)
     followed.log.seek(0)
@@ -412,65 +401,6 @@ def _awaited(queue: Queue, job: Job) -> str:
     need = Need.parse(job.need) or Need()
     here = "the worker here has" if workers == 1 else f"the {workers} workers here have"
     return f"{need}: {here} not had that free; to start another: gha-worker run {queue.url}"
-
-
-class _StoppedError(Exception):
-    """A signal has told this command to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.code = 128 + number
-
-
-class _Stop:
-    """Within its context the first signal to stop ends :meth:`wait`, and a later one everything.
-
-    What comes within a second of the first is the same wish: a program that started this one may
-    pass a Ctrl-C on to it that the terminal has sent to both.
-    """
-
-    def __init__(self) -> None:
-        self._received: int | None = None
-        self._received_at = 0.0
-
-    def __enter__(self) -> Self:
-        # What is ignored already, as under nohup, stays so.
-        heeded = [one for one in STOP_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._receive) for number in heeded}
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def wait(self, future: Future[_T]) -> _T:
-        """The result of `future`; raises _StoppedError if a signal comes first, or came before."""
-        from concurrent.futures import wait
-
-        # With a time limit: of two signals at once another thread may be given both, and then
-        # nothing wakes this one, in which alone they are noticed.
-        while True:
-            self.check()
-            if wait([future], _LOOK).done:
-                return future.result()
-
-    def check(self) -> None:
-        """Raise _StoppedError if a signal has come."""
-        if self._received is not None:
-            raise _StoppedError(self._received)
-
-    def _receive(self, number: int, _frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self._received is not None:
-            if now >= self._received_at + _SAME_WISH:
-                os._exit(128 + number)
-            return
-        self._received, self._received_at = number, now
 
 
 def _open(url: str) -> Queue:
