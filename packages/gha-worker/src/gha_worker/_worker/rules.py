@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from gha_worker._guard.ending import Ended, Ending
@@ -135,11 +135,12 @@ class Interruption(Enum):
 class Settlement(Enum):
     """How the attempt of a job is brought to its end."""
 
-    COMPLETE = "succeeded"
-    FAIL = "failed"
-    FAIL_FOR_GOOD = "failed for good"
-    RELEASE = "released"
-    NONE = "lost"
+    COMPLETE = auto()
+    FAIL = auto()
+    FAIL_FOR_GOOD = auto()
+    RELEASE = auto()
+    NONE = auto()
+    """Whoever took its lease does that."""
 
 
 def settlement(

@@ -244,9 +244,12 @@ class Worker:
         self._refused_for_age = False
         self._too_big = None
 
+        def fits(need: Need) -> bool:
+            return self._packing.fits(need, running, pulse.control.slots)
+
         def accept(text: str) -> bool:
             need = self._runnable(text, situation)
-            return need is not None and self._packing.fits(need, running, pulse.control.slots)
+            return need is not None and fits(need)
 
         overdue = self._passed_over.overdue(situation.now)
         if overdue:
@@ -257,7 +260,7 @@ class Worker:
         claim = self._queue.claim(name, accept)
         for text in self._queue.needs():
             need = self._runnable(text, situation)
-            if need is not None and not accept(text):
+            if need is not None and not fits(need):
                 self._passed_over.note(need, situation.now)
         if claim is not None:
             self._refused_for_age = False  # there was other work
